@@ -1,0 +1,358 @@
+package assign
+
+import "math"
+
+// worker is the record of one worker value. Its life, its resolutions and its
+// holds are three independent affairs.
+type worker struct {
+	// The life.
+	alive bool
+
+	// The resolutions. owed: one more is to start (the first, a trigger, a
+	// retry). flying: one is under way; when it ends, an owed one follows. A
+	// worker that is owed one and not flying is either in the ready list or has
+	// a retry timer. One resolution at a time is S9; owed is one bit however
+	// often it was set (B1).
+	owed    bool
+	flying  bool
+	stale   bool  // flying for a life that has ended: its answer is void (S5)
+	fresh   bool  // the owed one did not have to wait: its start sets attempt to 0
+	queued  bool  // stands in the ready list, perhaps for an earlier life
+	attempt int32 // resolutions in a row that had to wait
+	began   Time  // start of the last one
+	due     Time  // earliest start of the owed one
+
+	// The connection whose executor the worker waits for, or none; a member of
+	// that connection's list of waiters.
+	awaits             int32
+	waitPrev, waitNext int32
+
+	// The holds, oldest first: the executors sent, from the one that the worker
+	// took last to the newest. held is the sum of their counts. At most the
+	// unread ones and one more are held.
+	oldest, newest int32
+	held           int32
+
+	lookStep  uint8 // how often a look found more than one executor held
+	retryAt   int32 // place among the timers, or none
+	lookAt    int32
+	initiated bool // the handles above are set
+}
+
+// hold is a run of one executor in what a worker was sent; a member of the
+// worker's list (next) and of the executor's (prevOf, nextOf).
+type hold struct {
+	worker, executor int32
+	count            int32 // sends not yet known to be superseded
+	next             int32
+	prevOf, nextOf   int32
+}
+
+func (m *Machine) worker(w Worker) *worker {
+	r := m.workers.at(int32(w))
+	if !r.initiated {
+		r.initiated = true
+		r.awaits, r.oldest, r.newest, r.retryAt, r.lookAt = none, none, none, none, none
+	}
+	return r
+}
+
+func (m *Machine) spawned(w Worker, now Time) {
+	r := m.worker(w)
+	if r.alive {
+		return
+	}
+	m.living++
+	r.alive = true
+	r.attempt = 0
+	r.owed, r.fresh, r.due = true, true, now // B2
+	if !r.flying {
+		m.schedule(w, r, now)
+	}
+}
+
+func (m *Machine) stopped(w Worker) {
+	r := m.worker(w)
+	if !r.alive {
+		return
+	}
+	m.living--
+	r.alive = false
+	r.owed = false
+	m.timers.remove(m, w, retry)
+	m.timers.remove(m, w, look)
+	m.leave(w, r)
+	for r.oldest != none {
+		m.dropOldest(r)
+	}
+	r.held = 0
+	if r.flying {
+		r.stale = true
+		return
+	}
+	m.emit(Effect{Kind: ForgetWorker, Worker: w})
+}
+
+// trigger notes that w wants a resolution that starts after now (L2, B1).
+func (m *Machine) trigger(w Worker, now Time) {
+	r := m.worker(w)
+	if !r.alive || r.owed {
+		return
+	}
+	r.owed = true
+	if wait := m.backoff(r.attempt); now-r.began >= wait {
+		r.fresh, r.due = true, now
+	} else {
+		r.fresh, r.due = false, after(r.began, wait)
+	}
+	if !r.flying {
+		m.schedule(w, r, now)
+	}
+}
+
+// schedule puts a worker that is owed a resolution, and not flying, where its
+// time comes.
+func (m *Machine) schedule(w Worker, r *worker, now Time) {
+	if r.due > now {
+		m.timers.set(m, w, retry, r.due)
+		return
+	}
+	if !r.queued {
+		r.queued = true
+		m.ready.push(w)
+	}
+}
+
+// tick fires the timers and starts resolutions as far as calls are free (B4).
+func (m *Machine) tick(now Time) {
+	m.waits = m.waits[:0]
+	for {
+		w, kind, ok := m.timers.pop(m, now)
+		if !ok {
+			break
+		}
+		r := m.worker(w)
+		switch kind {
+		case retry:
+			m.schedule(w, r, now)
+		case look:
+			r.lookStep++
+			m.look(w, r, now)
+		}
+	}
+	for m.calls < m.cfg.MaxCalls {
+		asked := false
+		for !asked || m.cfg.Batch {
+			w, ok := m.ready.pop()
+			if !ok {
+				break
+			}
+			r := m.worker(w)
+			r.queued = false
+			if !r.alive || !r.owed || r.flying {
+				continue // its life has ended since
+			}
+			asked = true
+			m.start(w, r, now)
+		}
+		if !asked {
+			return
+		}
+		m.calls++
+		m.emit(Effect{Kind: Call})
+	}
+}
+
+func (m *Machine) start(w Worker, r *worker, now Time) {
+	r.owed, r.flying, r.began = false, true, now
+	if r.fresh {
+		r.attempt = 0
+	} else if r.attempt < math.MaxInt32 {
+		r.attempt++
+	}
+	m.emit(Effect{Kind: Ask, Worker: w})
+}
+
+// landed notes the end of a resolution that began at began, and reports whether
+// its answer counts.
+func (m *Machine) landed(w Worker, r *worker, began, now Time) bool {
+	r.flying = false
+	if r.stale {
+		r.stale = false
+		if r.alive {
+			m.schedule(w, r, now) // the new life has waited for this (S9)
+		} else {
+			m.emit(Effect{Kind: ForgetWorker, Worker: w})
+		}
+		return false
+	}
+	// The call began a little after it was asked for. What waits, waits from
+	// its true beginning.
+	if began > r.began {
+		if r.owed && !r.fresh {
+			r.due = after(r.due, began-r.began)
+		}
+		r.began = began
+	}
+	return true
+}
+
+func (m *Machine) answered(w Worker, c Conn, began, now Time) {
+	r := m.worker(w)
+	if m.landed(w, r, began, now) {
+		m.leave(w, r) // the newer answer counts (L3)
+		if !m.assign(w, r, c, now) {
+			m.retry(w, r, now)
+		} else if r.owed {
+			m.schedule(w, r, now)
+		}
+	}
+	m.forgetConn(c)
+}
+
+func (m *Machine) refused(w Worker, began, now Time) {
+	r := m.worker(w)
+	if m.landed(w, r, began, now) {
+		m.retry(w, r, now)
+	}
+}
+
+// retry follows a resolution that has just failed; a trigger that came while it
+// was under way is the same as its retry (B1).
+func (m *Machine) retry(w Worker, r *worker, now Time) {
+	if !r.owed {
+		r.owed = true
+		r.due = after(r.began, m.backoff(r.attempt))
+	}
+	r.fresh = false
+	m.schedule(w, r, now)
+}
+
+// lateFailure follows a resolution whose answer was accepted, but whose
+// executor could not be had or sent in the end. Where another resolution is
+// under way or owed, that one is the retry.
+func (m *Machine) lateFailure(w Worker, now Time) {
+	if r := m.worker(w); !r.flying && !r.owed {
+		m.retry(w, r, now)
+	}
+}
+
+// assign gives w the executor of c, or lets it wait for that; false where its
+// channel is known to be full.
+func (m *Machine) assign(w Worker, r *worker, c Conn, now Time) bool {
+	k := m.conn(c)
+	switch k.state {
+	case connLive:
+		return m.send(w, Executor(k.executor), now)
+	case connEmpty:
+		if unread, capacity := m.cfg.Room(w); unread >= capacity {
+			m.emit(Effect{Kind: Full, Worker: w})
+			return false // S3: do not spawn for it
+		}
+		m.spawnFor(c, k)
+	}
+	m.wait(w, r, c, k)
+	return true
+}
+
+// send hands e to w; false where the channel is full.
+func (m *Machine) send(w Worker, e Executor, now Time) bool {
+	r := m.worker(w)
+	unread, capacity := m.cfg.Room(w)
+	m.release(r, unread) // the last look before the effect: it adds to unread
+	if unread >= capacity {
+		m.emit(Effect{Kind: Full, Worker: w})
+		m.watch(w, r, now)
+		return false
+	}
+	if r.newest != none && m.holds.at(r.newest).executor == int32(e) {
+		m.holds.at(r.newest).count++ // a confirmation (B3)
+	} else {
+		m.pushHold(w, r, e)
+		r.attempt = 0 // B2
+		r.lookStep = 0
+	}
+	r.held++
+	m.emit(Effect{Kind: Send, Worker: w, Executor: e})
+	m.watch(w, r, now)
+	return true
+}
+
+func (m *Machine) sendFailed(w Worker, now Time) {
+	r := m.worker(w)
+	if !r.alive || r.newest == none {
+		return
+	}
+	r.held--
+	if h := m.holds.at(r.newest); h.count > 1 {
+		h.count--
+	} else {
+		m.dropNewest(r)
+	}
+	m.watch(w, r, now)
+	m.lateFailure(w, now)
+}
+
+// look releases what w holds no longer.
+func (m *Machine) look(w Worker, r *worker, now Time) {
+	unread, _ := m.cfg.Room(w)
+	m.release(r, unread)
+	m.watch(w, r, now)
+}
+
+// watch sees to it that w's channel is looked at while w holds more than one
+// executor (L4), and only then (L6).
+func (m *Machine) watch(w Worker, r *worker, now Time) {
+	if r.oldest == r.newest {
+		r.lookStep = 0
+		m.timers.remove(m, w, look)
+		return
+	}
+	m.timers.set(m, w, look, after(now, lookInterval(r.lookStep)))
+}
+
+// release drops the holds of executors that a later one, taken from the
+// channel, has superseded: of all that were sent, the unread ones and the one
+// before them are held.
+func (m *Machine) release(r *worker, unread int) {
+	for int(r.held) > unread+1 {
+		r.held--
+		if h := m.holds.at(r.oldest); h.count > 1 {
+			h.count--
+		} else {
+			m.dropOldest(r)
+		}
+	}
+}
+
+// backoff returns the wait after attempt, at least 0. Between two Ticks it asks
+// once for each attempt: workers that were resolved together and fail together
+// are then due together, whatever is random in it (B4).
+func (m *Machine) backoff(attempt int32) Time {
+	for _, w := range m.waits {
+		if w.attempt == attempt {
+			return w.wait
+		}
+	}
+	wait := max(0, Time(m.cfg.Backoff(int(attempt))))
+	if len(m.waits) < maxWaits {
+		m.waits = append(m.waits, backoff{attempt, wait})
+	}
+	return wait
+}
+
+// backoff is a wait that was asked for since the last Tick.
+type backoff struct {
+	attempt int32
+	wait    Time
+}
+
+const maxWaits = 16 // beyond, Backoff is asked anew
+
+// after returns t+d, or the end of time.
+func after(t, d Time) Time {
+	if d > math.MaxInt64-t {
+		return math.MaxInt64
+	}
+	return t + d
+}

@@ -1,0 +1,220 @@
+package mapper
+
+import (
+	"fmt"
+
+	"github.com/IBM/sarama"
+
+	"github.com/brokermap/brokermap/internal/assign"
+	"github.com/brokermap/brokermap/internal/atomicx"
+	"github.com/brokermap/brokermap/internal/shardmap"
+)
+
+// A result is what a call of the resolver, or of an executor's Stop, has come
+// to. Calls run on goroutines of their own, where waiting hurts nobody; each
+// posts its result as the last thing it does.
+type result struct {
+	next *result
+	call *call // of a resolution
+	// Of a spawn or a stop.
+	event assign.Event
+	entry *executorEntry
+	since uint64 // of a spawn: the early failures counted before it began
+}
+
+// call is one call of the resolver for some workers.
+type call struct {
+	workers []Worker
+	asked   []asked
+	answers []Resolution
+	began   assign.Time
+}
+
+type asked struct {
+	id      assign.Worker
+	attempt int32 // for the log
+}
+
+// resultStack is a Treiber stack of results; the mapper's goroutine takes it
+// whole.
+type resultStack struct{ top atomicx.Pointer[result] }
+
+func (s *resultStack) push(r *result) {
+	for {
+		r.next = s.top.Load()
+		if s.top.CompareAndSwap(r.next, r) {
+			return
+		}
+	}
+}
+
+func (s *resultStack) empty() bool { return s.top.Load() == nil }
+
+// takeAll returns the results, the oldest first.
+func (s *resultStack) takeAll() *result {
+	if s.empty() {
+		return nil
+	}
+	var oldest *result
+	for r := s.top.Swap(nil); r != nil; {
+		r.next, oldest, r = oldest, r, r.next
+	}
+	return oldest
+}
+
+func (m *T) post(r *result) {
+	m.results.push(r)
+	m.ring.Wake()
+}
+
+// call starts one resolver call for the workers asked since the last.
+func (l *loop) call() {
+	m, n := l.m, len(l.asked)
+	c := &call{workers: make([]Worker, n), asked: make([]asked, n)}
+	for i, w := range l.asked {
+		c.workers[i] = l.workers[w].Key()
+		c.asked[i] = asked{w, int32(l.machine.Attempt(w))}
+	}
+	l.asked = l.asked[:0]
+	l.stats.calls++
+	l.stats.resolutions += uint64(n)
+	m.calls.Go(func() {
+		// Also where the resolver ends the goroutine: the call is over then.
+		defer m.post(&result{call: c})
+		m.resolve(c)
+	})
+}
+
+func (m *T) resolve(c *call) {
+	c.began = assign.Time(m.now())
+	if m.batch == nil {
+		b, err := m.resolver.ResolveBroker(c.workers[0])
+		c.answers = []Resolution{{BrokerConn: b, Err: err}}
+	} else {
+		n := len(c.workers)
+		answers := m.batch.ResolveBrokers(m.ctx, c.workers)
+		if len(answers) != n {
+			m.counters.wrongLengths.Inc()
+			m.warn("resolution failed", "worker", nameOf(c.workers[0]), "workers", n, "attempt", c.asked[0].attempt,
+				"err", fmt.Errorf("ResolveBrokers returned %d resolutions for %d workers: it must return one for each", len(answers), n))
+			return
+		}
+		c.answers = answers
+	}
+	m.logFailed(c)
+}
+
+// takeResults tells the machine what calls have come to.
+func (l *loop) takeResults() {
+	for r := l.m.results.takeAll(); r != nil; r = r.next {
+		switch {
+		case r.call != nil:
+			l.resolved(r.call)
+		case r.event.Kind == assign.ExecutorDown:
+			l.executors[r.event.Executor] = nil
+			l.freeExecutors = append(l.freeExecutors, r.event.Executor)
+			l.stats.executorsStopped++
+			l.step(r.event)
+		default:
+			l.spawned(r)
+		}
+	}
+}
+
+func (l *loop) resolved(c *call) {
+	for i, w := range c.asked {
+		ev := assign.Event{Kind: assign.Refused, Worker: w.id, At: c.began}
+		if i < len(c.answers) && c.answers[i].Err == nil && c.answers[i].BrokerConn != nil {
+			ev.Kind, ev.Conn = assign.Answered, l.connHandle(c.answers[i].BrokerConn)
+		} else {
+			l.stats.failedResolutions++
+		}
+		l.step(ev)
+	}
+	l.step(assign.Event{Kind: assign.CallReturned})
+}
+
+// spawn starts the spawning of an executor.
+func (l *loop) spawn(c assign.Conn) {
+	m, conn := l.m, l.conns[c]
+	r := &result{event: assign.Event{Kind: assign.SpawnFailed, Conn: c}, since: m.early.count()}
+	m.calls.Go(func() {
+		defer m.post(r)
+		m.spawnExecutor(conn, r)
+	})
+}
+
+func (m *T) spawnExecutor(conn *sarama.Broker, r *result) {
+	e := m.resolver.SpawnExecutor(conn)
+	if e == nil {
+		m.warn("spawn failed", "broker", conn.Addr(), "err", "SpawnExecutor returned nil")
+		return
+	}
+	h, comparable := m.executors.Hash(e)
+	r.entry = shardmap.NewEntry[Executor, executor](e, h)
+	r.entry.Value.conn = conn
+	if !comparable {
+		r.event.Kind = assign.ExecutorUnfit
+		m.warn("spawn failed", "broker", conn.Addr(), "executor", nameOf(e), "err", "SpawnExecutor returned an executor that is not comparable")
+		return
+	}
+	if e.BrokerConn() != conn {
+		r.event.Kind = assign.ExecutorUnfit
+		m.warn("spawn failed", "broker", conn.Addr(), "executor", nameOf(e), "err", "SpawnExecutor returned an executor of another connection")
+		return
+	}
+	r.event.Kind = assign.ExecutorUp
+}
+
+// spawned takes in what SpawnExecutor has come to.
+func (l *loop) spawned(r *result) {
+	m, x := l.m, r.entry
+	if x != nil {
+		if h, comparable := m.executors.Hash(x.Key()); comparable {
+			x.Value.known = true
+			if _, loaded := m.executors.LoadOrInsert(x); loaded {
+				m.warn("spawn failed", "broker", x.Value.conn.Addr(), "executor", nameOf(x.Key()), "err", "SpawnExecutor returned an executor that it has returned before and that has not stopped")
+				r.event.Kind = assign.SpawnFailed
+				x = nil
+			} else {
+				r.event.Suspect = m.early.since(r.since, h)
+			}
+		}
+	}
+	if x == nil {
+		l.stats.failedSpawns++
+		l.step(r.event)
+		return
+	}
+	id := take(&l.freeExecutors, len(l.executors))
+	if int(id) == len(l.executors) {
+		l.executors = append(l.executors, nil)
+	}
+	x.Value.id = id
+	l.executors[id] = x
+	r.event.Executor = id
+	l.stats.executorsSpawned++
+	if r.event.Kind == assign.ExecutorUnfit {
+		l.stats.failedSpawns++
+	}
+	l.step(r.event)
+}
+
+// stop starts the stopping of an executor.
+func (l *loop) stop(id assign.Executor) {
+	m, x := l.m, l.executors[id]
+	r := &result{event: assign.Event{Kind: assign.ExecutorDown, Executor: id}}
+	m.calls.Go(func() {
+		defer m.post(r)
+		m.stopExecutor(x)
+	})
+}
+
+func (m *T) stopExecutor(x *executorEntry) {
+	e := x.Key()
+	m.debug("stopping executor", "broker", x.Value.conn.Addr(), "executor", nameOf(e))
+	e.Stop()
+	if x.Value.known {
+		m.executors.Remove(x) // before the result is posted: it may be returned again
+	}
+}

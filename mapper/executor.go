@@ -1,0 +1,169 @@
+package mapper
+
+import (
+	"github.com/IBM/sarama"
+
+	"github.com/brokermap/brokermap/internal/assign"
+	"github.com/brokermap/brokermap/internal/atomicx"
+	"github.com/brokermap/brokermap/internal/refcount"
+)
+
+// executor is what is known of an executor that exists. It is in the map of
+// executors from the moment the mapper has it until its Stop has returned.
+type executor struct {
+	// leases counts those that are out. The mapper's goroutine, its owner,
+	// drains it when no worker holds the executor.
+	leases refcount.Count
+	// Flags that callers raise and the mapper's goroutine lowers.
+	failed   atomicx.Uint32
+	unpinned atomicx.Uint32
+	reason   reason
+
+	// Set before the entry is published.
+	conn  *sarama.Broker
+	id    assign.Executor
+	known bool // it is in the map of executors
+}
+
+// raise sets a flag. It writes only where that changes something: flags are
+// read by many.
+func raise(f *atomicx.Uint32) {
+	if f.Load() == 0 {
+		f.Store(1)
+	}
+}
+
+// lower clears a flag and reports whether it was set.
+func lower(f *atomicx.Uint32) bool {
+	if f.Load() == 0 {
+		return false
+	}
+	f.Store(0)
+	return true
+}
+
+func (x *executor) fail(err error) {
+	x.reason.set(err)
+	raise(&x.failed)
+}
+
+// reason keeps one error for the log, the first that comes. It is lost rather
+// than waited for.
+type reason struct {
+	state atomicx.Uint32
+	err   atomicx.Cell[error]
+}
+
+const (
+	reasonFree  = iota // nobody's
+	reasonTaken        // a caller is writing it
+	reasonReady        // the mapper's goroutine may take it
+)
+
+func (r *reason) set(err error) {
+	if err != nil && r.state.Load() == reasonFree && r.state.CompareAndSwap(reasonFree, reasonTaken) {
+		r.err.Set(err)
+		r.state.Store(reasonReady)
+	}
+}
+
+func (r *reason) take() error {
+	if r.state.Load() != reasonReady {
+		return nil
+	}
+	err := r.err.Get()
+	r.err.Set(nil)
+	r.state.Store(reasonFree)
+	return err
+}
+
+// earlyFailures remembers failures of executors that the mapper does not know,
+// by hash, for as long as the executor may be on its way from SpawnExecutor.
+// When more than fit have come since, all are assumed: a resolution too many
+// does no harm, one too few would.
+//
+// The caller notes the hash and then looks for the executor once more; the
+// mapper publishes the executor and then looks for the hash. One of them sees
+// the other.
+type earlyFailures struct {
+	n      atomicx.Uint64
+	hashes [32]atomicx.Uint64
+}
+
+func (f *earlyFailures) note(h uint64) {
+	i := f.n.Inc() - 1
+	f.hashes[i%uint64(len(f.hashes))].Store(h)
+}
+
+// count returns how many were noted so far.
+func (f *earlyFailures) count() uint64 { return f.n.Load() }
+
+// since reports whether h was noted, or may have been, after count returned n.
+func (f *earlyFailures) since(n, h uint64) bool {
+	end := f.n.Load()
+	if end-n > uint64(len(f.hashes)) {
+		return true
+	}
+	for ; n != end; n++ {
+		if f.hashes[n%uint64(len(f.hashes))].Load() == h {
+			return true
+		}
+	}
+	return false
+}
+
+// Lease is a pin on an executor: while it is out the executor is not stopped,
+// whatever its workers do. The zero Lease pins nothing.
+type Lease struct {
+	m *T
+	x *executorEntry
+}
+
+// Acquire pins the executor that the mapper sent to w last. It returns false,
+// and the zero Lease, where w does not live or was sent none. It is for
+// goroutines that use a worker's executor without being the one that reads its
+// channel, and for use beyond the moment the next executor is read. Acquire and
+// Release are lock-free and do not allocate.
+func (m *T) Acquire(w Worker) (Lease, bool) {
+	e, _ := m.find(w)
+	if e == nil {
+		return Lease{}, false
+	}
+	for {
+		l := e.Value.current.Load()
+		x := l.executor.Load()
+		if x == nil {
+			return Lease{}, false
+		}
+		if !x.Value.leases.TryRetain() {
+			if l.executor.Load() == x {
+				return Lease{}, false // closed, and not superseded: the life has ended
+			}
+			continue // superseded and closed since it was loaded
+		}
+		lease := Lease{m: m, x: x}
+		if !e.Value.isOn(l) {
+			lease.Release()
+			return Lease{}, false
+		}
+		return lease, true
+	}
+}
+
+// Executor returns the pinned executor; nil for the zero Lease.
+func (l Lease) Executor() Executor {
+	if l.x == nil {
+		return nil
+	}
+	return l.x.Key()
+}
+
+// Release ends the lease. It must be called exactly once for each Lease that
+// Acquire returned, by any goroutine; once more panics where it can be told. It
+// never stops the executor in its caller. The zero Lease's does nothing.
+func (l Lease) Release() {
+	if l.x != nil && l.x.Value.leases.Release() {
+		raise(&l.x.Value.unpinned)
+		l.m.flag()
+	}
+}

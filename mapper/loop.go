@@ -1,0 +1,342 @@
+package mapper
+
+import (
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/brokermap/brokermap/internal/assign"
+)
+
+// loop is the mapper's goroutine: it looks at what callers and calls have left,
+// steps the machine, and performs its effects, none of which waits. All its
+// fields are its own.
+type loop struct {
+	m       *T
+	machine *assign.Machine
+	now     assign.Time
+
+	// By handle; nil where the handle is free.
+	workers   []*workerEntry
+	executors []*executorEntry
+	conns     []*sarama.Broker
+
+	freeWorkers   []assign.Worker
+	freeExecutors []assign.Executor
+	freeConns     []assign.Conn
+	connHandles   map[*sarama.Broker]assign.Conn
+	lastConn      *sarama.Broker // the latest key looked up, and its handle
+	lastHandle    assign.Conn
+
+	effects []assign.Effect // not yet performed
+	asked   []assign.Worker // since the last Call
+	hints   []*workerEntry
+
+	timer   *time.Timer
+	armed   bool
+	expires assign.Time
+
+	stats published
+}
+
+// maxPass bounds how many hints one pass takes, so that callers who never rest
+// cannot keep due resolutions from starting.
+const maxPass = 1 << 16
+
+func newLoop(m *T) *loop {
+	l := &loop{
+		m:           m,
+		connHandles: make(map[*sarama.Broker]assign.Conn),
+		hints:       make([]*workerEntry, 256),
+		timer:       time.NewTimer(time.Hour),
+	}
+	l.timer.Stop()
+	l.machine = assign.New(assign.Config{
+		Batch:    m.batch != nil,
+		MaxCalls: m.cfg.MaxConcurrentResolves,
+		Backoff:  m.cfg.Backoff,
+		Room: func(w assign.Worker) (unread, capacity int) {
+			ch := l.workers[w].Value.on.ch
+			return len(ch), cap(ch)
+		},
+	})
+	return l
+}
+
+func (l *loop) run() {
+	for {
+		// Before looking: once the gate is empty, all there will ever be is there.
+		empty := l.m.gate.empty()
+		l.pass()
+		l.m.counters.publish(l)
+		if empty {
+			if calls, quiet := l.machine.Quiet(); quiet {
+				l.m.cancel() // of use to resolutions only, and they are all that is left
+				if calls == 0 {
+					break
+				}
+			}
+		}
+		l.park(empty)
+	}
+	l.timer.Stop()
+	l.m.calls.Wait()
+	close(l.m.done)
+}
+
+// pass takes all that is there and starts what is due.
+func (l *loop) pass() {
+	l.now = assign.Time(l.m.now())
+	l.takeResults()
+	l.takeHints()
+	l.takeFlags()
+	l.now = assign.Time(l.m.now())
+	l.step(assign.Event{Kind: assign.Tick})
+}
+
+// park waits for something to do. wasEmpty is what the gate was when the pass
+// began.
+func (l *loop) park(wasEmpty bool) {
+	l.setTimer()
+	m := l.m
+	m.ring.Arm()
+	n := m.ring.Drain(l.hints)
+	if n > 0 || !m.results.empty() || m.overflow.Load() != 0 || m.flagged.Load() != 0 || m.gate.empty() != wasEmpty {
+		m.ring.Disarm()
+		l.now = assign.Time(m.now())
+		l.look(l.hints[:n])
+		return
+	}
+	if !m.ring.Wait(l.timer.C) {
+		l.armed = false
+	}
+}
+
+func (l *loop) setTimer() {
+	due, ok := l.machine.Next()
+	switch {
+	case !ok && l.armed:
+		l.timer.Stop()
+		l.armed = false
+	case ok && (!l.armed || due != l.expires):
+		l.timer.Reset(max(0, time.Duration(due)-time.Duration(l.m.now())))
+		l.armed, l.expires = true, due
+	}
+}
+
+// takeHints looks at the workers that callers pointed out.
+func (l *loop) takeHints() {
+	for taken := 0; taken < maxPass; {
+		n := l.m.ring.Drain(l.hints)
+		if n == 0 {
+			break
+		}
+		l.look(l.hints[:n])
+		taken += n
+	}
+	if !lower(&l.m.overflow) {
+		return
+	}
+	l.stats.scans++
+	for i := range l.m.dirty {
+		if lower(&l.m.dirty[i]) {
+			l.m.workers.RangeShard(i, func(e *workerEntry) bool {
+				l.lookAt(e)
+				return true
+			})
+		}
+	}
+}
+
+func (l *loop) look(hints []*workerEntry) {
+	for i, e := range hints {
+		hints[i] = nil
+		l.lookAt(e)
+	}
+}
+
+// lookAt compares the truth about a worker with what the machine knows.
+func (l *loop) lookAt(e *workerEntry) {
+	s := &e.Value
+	for {
+		w := s.observe()
+		if w&retiredBit != 0 {
+			return
+		}
+		epoch := epochOf(w)
+		if s.on != nil && (epoch != s.seen || w&aliveBit == 0) {
+			l.endLife(s)
+		}
+		if epoch != s.seen {
+			if w&aliveBit != 0 {
+				c := s.current.Load()
+				if c.epoch != epoch {
+					continue // that life has ended too
+				}
+				l.beginLife(e, c)
+			}
+			s.seen = epoch
+		}
+		if s.on == nil {
+			l.retire(e)
+			return
+		}
+		if w&triggerMask != 0 {
+			l.step(assign.Event{Kind: assign.Triggered, Worker: s.id})
+		}
+		return
+	}
+}
+
+func (l *loop) beginLife(e *workerEntry, c *life) {
+	s := &e.Value
+	if !s.has {
+		s.has = true
+		s.id = take(&l.freeWorkers, len(l.workers))
+		if int(s.id) == len(l.workers) {
+			l.workers = append(l.workers, nil)
+		}
+		l.workers[s.id] = e
+	}
+	s.on = c
+	l.stats.workersSpawned++
+	l.step(assign.Event{Kind: assign.Spawned, Worker: s.id})
+}
+
+func (l *loop) endLife(s *slot) {
+	s.on.executor.Store(nil)
+	s.on = nil
+	l.stats.workersStopped++
+	l.step(assign.Event{Kind: assign.Stopped, Worker: s.id})
+}
+
+// retire lets go of a worker value that does not live and that the machine has
+// forgotten. If it lives again by now, a hint says so.
+func (l *loop) retire(e *workerEntry) {
+	if s := &e.Value; !s.has && s.retire() {
+		l.m.workers.Remove(e)
+	}
+}
+
+// takeFlags looks at all executors if one of them was pointed out.
+func (l *loop) takeFlags() {
+	if !lower(&l.m.flagged) {
+		return
+	}
+	for i, x := range l.executors {
+		if x == nil {
+			continue
+		}
+		if lower(&x.Value.failed) {
+			l.stats.brokerFailures++
+			l.logBrokerFailed(x)
+			l.step(assign.Event{Kind: assign.BrokerFailed, Executor: assign.Executor(i)})
+		}
+		if lower(&x.Value.unpinned) {
+			l.step(assign.Event{Kind: assign.Unpinned, Executor: assign.Executor(i)})
+		}
+	}
+}
+
+// step steps the machine and performs the effects.
+func (l *loop) step(ev assign.Event) {
+	first := len(l.effects) == 0
+	l.effects = append(l.effects, l.machine.Step(l.now, ev)...)
+	if !first {
+		return // an effect led to ev; the outer step goes on with its effects
+	}
+	for i := 0; i < len(l.effects); i++ {
+		l.perform(l.effects[i])
+	}
+	l.effects = l.effects[:0]
+}
+
+func (l *loop) perform(f assign.Effect) {
+	switch f.Kind {
+	case assign.Ask:
+		l.workers[f.Worker].Value.answer()
+		l.asked = append(l.asked, f.Worker)
+	case assign.Call:
+		l.call()
+	case assign.Spawn:
+		l.spawn(f.Conn)
+	case assign.Send:
+		l.send(f.Worker, f.Executor)
+	case assign.Full:
+		l.stats.fullChannels++
+		l.logFull(l.workers[f.Worker])
+	case assign.Retire:
+		if l.executors[f.Executor].Value.leases.Drain() {
+			l.step(assign.Event{Kind: assign.Closed, Executor: f.Executor})
+		}
+	case assign.Resume:
+		l.executors[f.Executor].Value.leases.Resume()
+	case assign.Stop:
+		l.stop(f.Executor)
+	case assign.ForgetWorker:
+		e := l.workers[f.Worker]
+		l.workers[f.Worker] = nil
+		l.freeWorkers = append(l.freeWorkers, f.Worker)
+		e.Value.has = false
+		l.retire(e)
+	case assign.ForgetConn:
+		delete(l.connHandles, l.conns[f.Conn])
+		l.conns[f.Conn] = nil
+		l.freeConns = append(l.freeConns, f.Conn)
+		l.lastConn = nil
+	}
+}
+
+// send hands x to w. The channel has room, for nobody else sends on it; if
+// somebody did against the rules, the send fails, and blocks nobody.
+func (l *loop) send(w assign.Worker, x assign.Executor) {
+	s, next := &l.workers[w].Value, l.executors[x]
+	c := s.on
+	if c == nil || !s.isOn(c) {
+		return // S5: its end is on its way to the machine
+	}
+	last := c.executor.Load()
+	if last != next {
+		c.executor.Store(next) // first, so that who receives can acquire
+	}
+	select {
+	case c.ch <- next.Key():
+		if last == next {
+			l.stats.confirmations++
+		}
+		l.stats.assignments++
+	default:
+		c.executor.Store(last)
+		l.stats.fullChannels++
+		l.logFull(l.workers[w])
+		l.step(assign.Event{Kind: assign.SendFailed, Worker: w})
+	}
+}
+
+// connHandle returns the handle of a connection.
+func (l *loop) connHandle(b *sarama.Broker) assign.Conn {
+	if b == l.lastConn {
+		return l.lastHandle
+	}
+	c, ok := l.connHandles[b]
+	if !ok {
+		c = take(&l.freeConns, len(l.conns))
+		if int(c) == len(l.conns) {
+			l.conns = append(l.conns, nil)
+		}
+		l.conns[c] = b
+		l.connHandles[b] = c
+	}
+	l.lastConn, l.lastHandle = b, c
+	return c
+}
+
+// take returns a free handle, or the next new one.
+func take[H ~int32](free *[]H, next int) H {
+	if n := len(*free); n > 0 {
+		h := (*free)[n-1]
+		*free = (*free)[:n-1]
+		return h
+	}
+	return H(next)
+}

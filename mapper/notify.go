@@ -1,0 +1,166 @@
+package mapper
+
+import (
+	"fmt"
+
+	"github.com/brokermap/brokermap/internal/shardmap"
+)
+
+// OnWorkerSpawned tells the mapper that w lives from now on and wants an
+// assignment. It reads w's Assignment.
+//
+// It panics where w is nil or no map key, or where its channel is nil or
+// unbuffered: nothing has changed then. For a worker that lives already, and
+// after Stop or Shutdown, it is a no-op that Stats counts.
+//
+// Like all notifications it never blocks and never waits for another caller or
+// for the mapper: it is lock-free, but for the wake-up of a sleeping mapper,
+// which takes the runtime's lock of a one-element channel for some
+// instructions. It may be called from anywhere, resolver and executor callbacks
+// included.
+func (m *T) OnWorkerSpawned(w Worker) {
+	h, ok := m.workers.Hash(w)
+	if !ok {
+		if w == nil {
+			panic("mapper: OnWorkerSpawned(nil): a worker must not be nil")
+		}
+		panic(fmt.Sprintf("mapper: OnWorkerSpawned(%T): a worker must be comparable, best a pointer", w))
+	}
+	e := m.workers.Load(w, h)
+	if e != nil && e.Value.word.Load()&aliveBit != 0 {
+		m.counters.repeatedSpawns.Inc()
+		return
+	}
+	if m.gate.closed() {
+		m.counters.spawnsAfterStop.Inc()
+		return
+	}
+	ch := w.Assignment()
+	switch {
+	case ch == nil:
+		panic(fmt.Sprintf("mapper: OnWorkerSpawned(%s): its Assignment() is nil: it must be a buffered channel", nameOf(w)))
+	case cap(ch) == 0:
+		panic(fmt.Sprintf("mapper: OnWorkerSpawned(%s): its Assignment() is unbuffered: it must be a buffered channel", nameOf(w)))
+	}
+	if !m.gate.enter() {
+		m.counters.spawnsAfterStop.Inc()
+		return
+	}
+	var fresh *workerEntry
+	for {
+		if e == nil {
+			if fresh == nil {
+				fresh = shardmap.NewEntry[Worker, slot](w, h)
+				fresh.Value.init(ch)
+			}
+			var loaded bool
+			if e, loaded = m.workers.LoadOrInsert(fresh); !loaded {
+				break
+			}
+		}
+		r := e.Value.revive(ch)
+		if r == revived {
+			break
+		}
+		if r == living {
+			m.counters.repeatedSpawns.Inc()
+			m.leave()
+			return
+		}
+		m.workers.Remove(e) // the mapper is about to; do not wait for it
+		e = nil
+	}
+	m.tell(e, h)
+}
+
+// OnWorkerStopped tells the mapper that w's life has ended: it uses no executor
+// any more and is sent nothing more, save by a send already under way, which is
+// not held. For a worker that does not live it is a no-op that Stats counts.
+func (m *T) OnWorkerStopped(w Worker) {
+	e, h := m.find(w)
+	if e == nil || !e.Value.end() {
+		m.counters.unknownWorkers.Inc()
+		return
+	}
+	m.tell(e, h)
+	m.leave()
+}
+
+// TriggerReassign tells the mapper that w wants to be resolved again, for
+// instance because a broker said that it does not serve w. A resolution that
+// begins later follows, at once or when Config.Backoff allows it, and then a
+// send on w's channel, of the same executor where nothing has changed. It may
+// be repeated at will. For a worker that does not live it is a no-op that Stats
+// counts.
+func (m *T) TriggerReassign(w Worker) {
+	e, h := m.find(w)
+	if e == nil {
+		m.counters.unknownWorkers.Inc()
+		return
+	}
+	word, tell, on := e.Value.trigger()
+	switch {
+	case !on:
+		m.counters.unknownWorkers.Inc()
+	case tell:
+		m.tell(e, h)
+		e.Value.told(word)
+	}
+}
+
+// BrokerFailed tells the mapper that e's connection is broken; err, for the log,
+// says how. It is a TriggerReassign for every worker that holds e. e itself goes
+// on being used while its connection is what workers resolve to. For an executor
+// that the mapper does not know (any more) it is a no-op that Stats counts; for
+// one that SpawnExecutor is about to return it counts for the workers that will
+// be sent it.
+func (m *T) BrokerFailed(e Executor, err error) {
+	h, ok := m.executors.Hash(e)
+	if !ok {
+		m.counters.unknownExecutors.Inc()
+		return
+	}
+	x := m.executors.Load(e, h)
+	if x == nil {
+		m.early.note(h)
+		if x = m.executors.Load(e, h); x == nil {
+			m.counters.unknownExecutors.Inc()
+			return
+		}
+	}
+	x.Value.fail(err)
+	m.flag()
+}
+
+// find returns the entry of w, or nil, and its hash.
+func (m *T) find(w Worker) (*workerEntry, uint64) {
+	h, ok := m.workers.Hash(w)
+	if !ok {
+		return nil, 0
+	}
+	return m.workers.Load(w, h), h
+}
+
+// tell has the mapper's goroutine look at e. Where the ring is full it will look
+// through e's shard. All of it may be repeated, so nobody relies on another
+// caller's getting to its end.
+func (m *T) tell(e *workerEntry, h uint64) {
+	if m.ring.Push(e) {
+		return
+	}
+	raise(&m.dirty[m.workers.ShardOf(h)])
+	raise(&m.overflow)
+	m.ring.Wake()
+}
+
+// flag has the mapper's goroutine look at the flags of all executors.
+func (m *T) flag() {
+	raise(&m.flagged)
+	m.ring.Wake()
+}
+
+func (m *T) leave() {
+	if m.gate.leave() {
+		m.ring.Wake()
+	}
+}

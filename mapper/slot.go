@@ -1,0 +1,237 @@
+package mapper
+
+import (
+	"github.com/brokermap/brokermap/internal/assign"
+	"github.com/brokermap/brokermap/internal/atomicx"
+)
+
+// slot is what is known of one worker value: the level-triggered truth that
+// callers write and the mapper's goroutine looks at. A hint in the ring only
+// says that a look is worth it; hints may be late, doubled or out of order.
+//
+// The word:
+//
+//	bit   0      alive    a life is on
+//	bits  1-2    trigger  see below
+//	bit   3      retired  the entry is out of the map for good
+//	bits  8-31   turn     number of triggers answered, modulo 2^24
+//	bits 32-63   epoch    number of the last life, modulo 2^32
+//
+// A stop and the respawn that follows may fall between two looks; the epoch
+// keeps them from cancelling out. The trigger is
+//
+//	none    nothing is wanted
+//	set     wanted, but perhaps the mapper was not told: who sees it tells it
+//	told    wanted, and the mapper has been told or has seen it
+//
+// so that a caller that stops between setting it and telling the mapper holds
+// up nobody else's, and one that repeats it is done after one load. Callers move
+// it from none to set to told, the mapper's goroutine from set to told and,
+// when a resolution starts, to none. The turn keeps a late "told" from covering
+// a newer trigger: a caller would have to sleep through 2^24 resolutions.
+type slot struct {
+	word atomicx.Uint64
+	// current is the life of the word's epoch; a moment before a new life begins,
+	// already the next one. Replaced by whoever begins a life.
+	current atomicx.Pointer[life]
+	first   life // the first life, here to save an allocation
+
+	// The mapper's goroutine's own.
+	seen uint32 // epoch of the life that was looked at last
+	on   *life  // that life, while the machine takes it for alive
+	id   assign.Worker
+	has  bool // id is valid: the machine has a record
+}
+
+// life is one life of a worker.
+type life struct {
+	ch    chan<- Executor
+	epoch uint32
+	// executor is the one sent last, or nil. Stored by the mapper's goroutine
+	// before it sends, so that who has received can acquire.
+	executor atomicx.Pointer[executorEntry]
+}
+
+const (
+	aliveBit = 1 << 0
+
+	triggerMask = 3 << 1
+	triggerSet  = 1 << 1
+	triggerTold = 2 << 1
+
+	retiredBit = 1 << 3
+
+	turnOne  = 1 << 8
+	turnMask = (1<<24 - 1) << 8
+
+	epochShift = 32
+)
+
+func epochOf(word uint64) uint32 { return uint32(word >> epochShift) }
+
+// init makes the slot that of a first life, before anybody sees it.
+func (s *slot) init(ch chan<- Executor) {
+	s.first.ch = ch
+	s.first.epoch = 1
+	s.current.Store(&s.first)
+	s.word.Store(1<<epochShift | aliveBit)
+}
+
+type revival uint8
+
+const (
+	revived revival = iota // the caller began a life
+	living                 // somebody else did
+	retired                // too late: another entry is needed
+)
+
+// revive begins a life in a slot whose last one has ended. It takes two steps,
+// the new life and then the word; whoever finds the first done does the second.
+func (s *slot) revive(ch chan<- Executor) revival {
+	var mine *life
+	for {
+		w := s.word.Load()
+		if mine != nil && int32(epochOf(w)-mine.epoch) >= 0 {
+			return revived // it may even have ended since
+		}
+		if w&retiredBit != 0 {
+			return retired
+		}
+		if w&aliveBit != 0 {
+			return living
+		}
+		l := s.current.Load()
+		if l.epoch == epochOf(w) {
+			next := &life{ch: ch, epoch: l.epoch + 1}
+			if !s.current.CompareAndSwap(l, next) {
+				continue
+			}
+			l, mine = next, next
+		}
+		if l.epoch == epochOf(w)+1 {
+			s.word.CompareAndSwap(w, w&turnMask|uint64(l.epoch)<<epochShift|aliveBit)
+		}
+	}
+}
+
+// end ends the life that is on; false where none is.
+func (s *slot) end() bool {
+	for {
+		w := s.word.Load()
+		if w&aliveBit == 0 {
+			return false
+		}
+		if s.word.CompareAndSwap(w, w&^(aliveBit|triggerMask)) {
+			return true
+		}
+	}
+}
+
+// trigger notes that a new assignment is wanted. Where tell is true the caller
+// must tell the mapper and then call told(w). on is false where no life is on.
+func (s *slot) trigger() (w uint64, tell, on bool) {
+	for {
+		w := s.word.Load()
+		if w&aliveBit == 0 {
+			return w, false, false
+		}
+		switch w & triggerMask {
+		case triggerTold:
+			return w, false, true
+		case triggerSet:
+			return w, true, true
+		}
+		if s.word.CompareAndSwap(w, w|triggerSet) {
+			return w | triggerSet, true, true
+		}
+	}
+}
+
+// told notes that the mapper was told of the trigger in w, which trigger
+// returned. It does nothing where the word has moved on.
+func (s *slot) told(w uint64) {
+	s.word.CompareAndSwap(w, w&^triggerMask|triggerTold)
+}
+
+// observe returns the word, having noted that the mapper has seen its trigger.
+// Only the mapper's goroutine calls it, as answer and retire.
+func (s *slot) observe() uint64 {
+	for {
+		w := s.word.Load()
+		if w&triggerMask != triggerSet {
+			return w
+		}
+		told := w&^triggerMask | triggerTold
+		if s.word.CompareAndSwap(w, told) {
+			return told
+		}
+	}
+}
+
+// answer takes the trigger back, as a resolution starts that comes after it.
+func (s *slot) answer() {
+	for {
+		w := s.word.Load()
+		if w&triggerMask == 0 {
+			return
+		}
+		if s.word.CompareAndSwap(w, w&^(triggerMask|turnMask)|(w+turnOne)&turnMask) {
+			return
+		}
+	}
+}
+
+// retire takes a dead slot out of use; false where a life has begun meanwhile.
+func (s *slot) retire() bool {
+	w := s.word.Load()
+	return w&(aliveBit|retiredBit) == 0 && epochOf(w) == s.seen &&
+		s.word.CompareAndSwap(w, w|retiredBit)
+}
+
+// isOn reports that l is on.
+func (s *slot) isOn(l *life) bool {
+	w := s.word.Load()
+	return w&aliveBit != 0 && epochOf(w) == l.epoch
+}
+
+// gate counts the lives that have begun and not ended, and closes for new ones.
+type gate struct{ word atomicx.Uint64 }
+
+const gateClosed = 1 << 63
+
+func (g *gate) enter() bool {
+	for {
+		n := g.word.Load()
+		if n&gateClosed != 0 {
+			return false
+		}
+		if g.word.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+// leave reports whether it was the last to leave a closed gate.
+func (g *gate) leave() bool { return g.word.Dec() == gateClosed }
+
+// close reports whether the gate was open.
+func (g *gate) close() bool {
+	for {
+		n := g.word.Load()
+		if n&gateClosed != 0 {
+			return false
+		}
+		if g.word.CompareAndSwap(n, n|gateClosed) {
+			return true
+		}
+	}
+}
+
+// count returns how many are in.
+func (g *gate) count() uint64 { return g.word.Load() &^ gateClosed }
+
+func (g *gate) closed() bool { return g.word.Load()&gateClosed != 0 }
+
+// empty reports that the gate is closed and all have left: every notification
+// that matters has been made.
+func (g *gate) empty() bool { return g.word.Load() == gateClosed }
