@@ -22,21 +22,17 @@ func lookInterval(step uint8) Time {
 }
 
 // timers is a heap of four branches, ordered by due time and, for equal times,
-// by the order in which they were set. Each worker's record says where its
-// timers stand, so that they can be moved and removed.
-type timers struct {
-	heap []timer
-	seq  uint64
-}
+// by worker. Each worker's record says where its timers stand, so that they can
+// be moved and removed.
+type timers struct{ heap []timer }
 
 type timer struct {
 	due Time
-	seq uint64
 	id  int32 // worker*2 + kind
 }
 
 func (a timer) before(b timer) bool {
-	return a.due < b.due || a.due == b.due && a.seq < b.seq
+	return a.due < b.due || a.due == b.due && a.id < b.id
 }
 
 func place(m *Machine, id int32) *int32 {
@@ -56,8 +52,7 @@ func (t *timers) next() (Time, bool) {
 
 func (t *timers) set(m *Machine, w Worker, kind int32, due Time) {
 	t.remove(m, w, kind)
-	t.seq++
-	t.heap = append(t.heap, timer{due: due, seq: t.seq, id: int32(w)*2 + kind})
+	t.heap = append(t.heap, timer{due: due, id: int32(w)*2 + kind})
 	t.up(m, len(t.heap)-1)
 }
 

@@ -4,39 +4,39 @@ import "math"
 
 // worker is the record of one worker value. Its life, its resolutions and its
 // holds are three independent affairs.
+//
+// Resolutions: owed says that one more is to start (the first, a trigger, a
+// retry), however often that was asked for (B1); flying that one is under way.
+// One at a time (S9): where both are set, the owed one follows when the other
+// ends. A worker that is owed one and not flying is either in the ready list or
+// has a retry timer.
+//
+// Holds: the executors sent, from the one that the worker took last to the
+// newest. At most the unread ones and one more are held.
+//
+// The order of the fields keeps it at 64 bytes.
 type worker struct {
-	// The life.
-	alive bool
+	began Time // start of the last resolution
+	due   Time // earliest start of the owed one
 
-	// The resolutions. owed: one more is to start (the first, a trigger, a
-	// retry). flying: one is under way; when it ends, an owed one follows. A
-	// worker that is owed one and not flying is either in the ready list or has
-	// a retry timer. One resolution at a time is S9; owed is one bit however
-	// often it was set (B1).
-	owed    bool
-	flying  bool
-	stale   bool  // flying for a life that has ended: its answer is void (S5)
-	fresh   bool  // the owed one did not have to wait: its start sets attempt to 0
-	queued  bool  // stands in the ready list, perhaps for an earlier life
-	attempt int32 // resolutions in a row that had to wait
-	began   Time  // start of the last one
-	due     Time  // earliest start of the owed one
+	attempt int32 // resolutions in a row that had to wait (B1)
 
-	// The connection whose executor the worker waits for, or none; a member of
-	// that connection's list of waiters.
-	awaits             int32
-	waitPrev, waitNext int32
+	awaits             int32 // the connection whose executor the worker waits for, or none
+	waitPrev, waitNext int32 // its neighbours in that connection's list
 
-	// The holds, oldest first: the executors sent, from the one that the worker
-	// took last to the newest. held is the sum of their counts. At most the
-	// unread ones and one more are held.
-	oldest, newest int32
-	held           int32
+	oldest, newest int32 // the list of holds, linked by next
+	held           int32 // sum of their counts
 
+	retryAt, lookAt int32 // places among the timers, or none
+
+	initiated bool // the links above are set
+	alive     bool // a life is on
+	owed      bool
+	flying    bool
+	stale     bool  // flying for a life that has ended: its answer is void (S5)
+	fresh     bool  // the owed one did not have to wait: its start sets attempt to 0
+	queued    bool  // stands in the ready list, perhaps for an earlier life
 	lookStep  uint8 // how often a look found more than one executor held
-	retryAt   int32 // place among the timers, or none
-	lookAt    int32
-	initiated bool // the handles above are set
 }
 
 // hold is a run of one executor in what a worker was sent; a member of the
