@@ -150,10 +150,10 @@ func (m *T) spawnExecutor(conn *sarama.Broker, r *result) {
 		m.warn("spawn failed", "broker", conn.Addr(), "err", "SpawnExecutor returned nil")
 		return
 	}
-	h, comparable := m.executors.Hash(e)
+	h, hashable := m.executors.Hash(e)
 	r.entry = shardmap.NewEntry[Executor, executor](e, h)
 	r.entry.Value.conn = conn
-	if !comparable {
+	if !hashable {
 		r.event.Kind = assign.ExecutorUnfit
 		m.warn("spawn failed", "broker", conn.Addr(), "executor", nameOf(e), "err", "SpawnExecutor returned an executor that is not comparable")
 		return
@@ -170,7 +170,7 @@ func (m *T) spawnExecutor(conn *sarama.Broker, r *result) {
 func (l *loop) spawned(r *result) {
 	m, x := l.m, r.entry
 	if x != nil {
-		if h, comparable := m.executors.Hash(x.Key()); comparable {
+		if h, hashable := m.executors.Hash(x.Key()); hashable {
 			x.Value.known = true
 			if _, loaded := m.executors.LoadOrInsert(x); loaded {
 				m.warn("spawn failed", "broker", x.Value.conn.Addr(), "executor", nameOf(x.Key()), "err", "SpawnExecutor returned an executor that it has returned before and that has not stopped")

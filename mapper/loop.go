@@ -36,6 +36,7 @@ type loop struct {
 	armed   bool
 	expires assign.Time
 
+	idle  bool // what T.idle says
 	stats published
 }
 
@@ -49,7 +50,9 @@ func newLoop(m *T) *loop {
 		connHandles: make(map[*sarama.Broker]assign.Conn),
 		hints:       make([]*workerEntry, 256),
 		timer:       time.NewTimer(time.Hour),
+		idle:        true,
 	}
+	m.idle.Store(1)
 	l.timer.Stop()
 	l.machine = assign.New(assign.Config{
 		Batch:    m.batch != nil,
@@ -69,12 +72,16 @@ func (l *loop) run() {
 		empty := l.m.gate.empty()
 		l.pass()
 		l.m.counters.publish(l)
-		if empty {
-			if calls, quiet := l.machine.Quiet(); quiet {
+		if calls, quiet := l.machine.Quiet(); quiet {
+			if empty {
 				l.m.cancel() // of use to resolutions only, and they are all that is left
 				if calls == 0 {
 					break
 				}
+			}
+			if calls == 0 && !l.idle {
+				l.idle = true
+				l.m.idle.Store(1)
 			}
 		}
 		l.park(empty)
@@ -169,6 +176,12 @@ func (l *loop) lookAt(e *workerEntry) {
 		}
 		if epoch != s.seen {
 			if w&aliveBit != 0 {
+				if l.idle {
+					// Say so before it is certain that the life is on: see T.nothingLeft.
+					l.idle = false
+					l.m.idle.Store(0)
+					continue
+				}
 				c := s.current.Load()
 				if c.epoch != epoch {
 					continue // that life has ended too
@@ -245,8 +258,10 @@ func (l *loop) step(ev assign.Event) {
 	if !first {
 		return // an effect led to ev; the outer step goes on with its effects
 	}
-	for i := 0; i < len(l.effects); i++ {
-		l.perform(l.effects[i])
+	done := 0
+	for done < len(l.effects) { // an effect may add more
+		l.perform(l.effects[done])
+		done++
 	}
 	l.effects = l.effects[:0]
 }

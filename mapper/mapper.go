@@ -172,6 +172,7 @@ type T struct {
 	early     earlyFailures
 	results   resultStack
 	gate      gate
+	idle      atomicx.Uint32 // 1: no life that the machine knows of is on, nor anything left of one
 
 	counters counters
 
@@ -209,7 +210,8 @@ func Spawn(cfg Config, resolver Resolver) (*T, error) {
 	m.dirty = make([]atomicx.Uint32, m.workers.Shards())
 	m.batch, _ = resolver.(BatchResolver)
 	m.ctx, m.cancel = context.WithCancel(context.Background())
-	go newLoop(m).run()
+	l := newLoop(m)
+	go l.run()
 	return m, nil
 }
 
@@ -245,14 +247,19 @@ func (m *T) Shutdown(ctx context.Context) error {
 	case <-m.done:
 		return nil
 	case <-ctx.Done():
-		select {
-		case <-m.done:
+		if m.nothingLeft() {
+			<-m.done
 			return nil
-		default:
-			return fmt.Errorf("mapper: shutdown: %w; still there: %s", ctx.Err(), m.remaining())
 		}
+		return fmt.Errorf("mapper: shutdown: %w; still there: %s", ctx.Err(), m.remaining())
 	}
 }
+
+// nothingLeft reports that the mapper's goroutine is about to end, or has, and
+// waits for nobody before. The gate is looked at first: once it is empty all
+// lives have ended, and no life that has ended begins for the machine after the
+// machine's owner has said that it is not idle.
+func (m *T) nothingLeft() bool { return m.gate.empty() && m.idle.Load() != 0 }
 
 func (m *T) close() {
 	if m.gate.close() {

@@ -18,7 +18,7 @@ import (
 //	bits 32-63   epoch    number of the last life, modulo 2^32
 //
 // A stop and the respawn that follows may fall between two looks; the epoch
-// keeps them from cancelling out. The trigger is
+// keeps them from canceling out. The trigger is
 //
 //	none    nothing is wanted
 //	set     wanted, but perhaps the mapper was not told: who sees it tells it

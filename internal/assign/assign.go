@@ -13,14 +13,17 @@ import (
 	"time"
 )
 
-// Handles name workers, executors and connections. They are small and dense:
+// Workers, executors and connections go by handles. They are small and dense:
 // the machine keeps a record for each up to the largest that it has seen. The
 // owner chooses them and may use one again after the effect that forgets it
 // (ForgetWorker, ForgetConn), an Executor's after the ExecutorDown event.
 type (
-	Worker   int32 // one worker value, in all of its lives
-	Executor int32 // one executor, from ExecutorUp to ExecutorDown
-	Conn     int32 // one broker connection
+	// Worker is one worker value, in all of its lives.
+	Worker int32
+	// Executor is one executor, from ExecutorUp to ExecutorDown.
+	Executor int32
+	// Conn is one broker connection.
+	Conn int32
 )
 
 const none = -1

@@ -58,8 +58,8 @@ func (m *Machine) wait(w Worker, r *worker, c Conn, k *conn) {
 	k.last = int32(w)
 }
 
-// leave takes w from the list that it waits in, if any.
-func (m *Machine) leave(w Worker, r *worker) {
+// leave takes r from the list that it waits in, if any.
+func (m *Machine) leave(r *worker) {
 	if r.awaits == none {
 		return
 	}
@@ -95,7 +95,7 @@ func (m *Machine) emptied(c Conn, k *conn) {
 func (m *Machine) failWaiters(k *conn, now Time) {
 	for k.first != none {
 		w := Worker(k.first)
-		m.leave(w, m.worker(w))
+		m.leave(m.worker(w))
 		m.lateFailure(w, now)
 	}
 }
@@ -107,7 +107,7 @@ func (m *Machine) executorUp(c Conn, e Executor, suspect bool, now Time) {
 	*m.executor(e) = executor{conn: int32(c), holders: none}
 	for k.first != none {
 		w := Worker(k.first)
-		m.leave(w, m.worker(w))
+		m.leave(m.worker(w))
 		if !m.send(w, e, now) {
 			m.lateFailure(w, now)
 		} else if suspect {
@@ -180,7 +180,7 @@ func (m *Machine) executorDown(e Executor, now Time) {
 		next := r.waitNext
 		if unread, capacity := m.cfg.Room(Worker(w)); unread >= capacity {
 			m.emit(Effect{Kind: Full, Worker: Worker(w)})
-			m.leave(Worker(w), r)
+			m.leave(r)
 			m.lateFailure(Worker(w), now)
 		}
 		w = next

@@ -22,7 +22,7 @@ type worker struct {
 	attempt int32 // resolutions in a row that had to wait (B1)
 
 	awaits             int32 // the connection whose executor the worker waits for, or none
-	waitPrev, waitNext int32 // its neighbours in that connection's list
+	waitPrev, waitNext int32 // its neighbors in that connection's list
 
 	oldest, newest int32 // the list of holds, linked by next
 	held           int32 // sum of their counts
@@ -81,7 +81,7 @@ func (m *Machine) stopped(w Worker) {
 	r.owed = false
 	m.timers.remove(m, w, retry)
 	m.timers.remove(m, w, look)
-	m.leave(w, r)
+	m.leave(r)
 	for r.oldest != none {
 		m.dropOldest(r)
 	}
@@ -200,7 +200,7 @@ func (m *Machine) landed(w Worker, r *worker, began, now Time) bool {
 func (m *Machine) answered(w Worker, c Conn, began, now Time) {
 	r := m.worker(w)
 	if m.landed(w, r, began, now) {
-		m.leave(w, r) // the newer answer counts (L3)
+		m.leave(r) // the newer answer counts (L3)
 		if !m.assign(w, r, c, now) {
 			m.retry(w, r, now)
 		} else if r.owed {
