@@ -67,6 +67,8 @@ func (m *T) post(r *result) {
 	m.ring.Wake()
 }
 
+const keepAsked = 1024
+
 // call starts one resolver call for the workers asked since the last.
 func (l *loop) call() {
 	m, n := l.m, len(l.asked)
@@ -76,6 +78,9 @@ func (l *loop) call() {
 		c.asked[i] = asked{w, int32(l.machine.Attempt(w))}
 	}
 	l.asked = l.asked[:0]
+	if n > keepAsked {
+		l.asked = nil // it was a burst; do not keep its memory
+	}
 	l.stats.calls++
 	l.stats.resolutions += uint64(n)
 	m.calls.Go(func() {

@@ -53,7 +53,7 @@ func (l *loop) logBrokerFailed(x *executorEntry) {
 
 func (l *loop) logFull(e *workerEntry) {
 	if l.m.cfg.Logger != nil {
-		l.m.warn("assignment failed", "worker", nameOf(e.Key()), "attempt", l.machine.Attempt(e.Value.id), "err", "its channel is full")
+		l.m.warn("assignment failed", "worker", nameOf(e.Key()), "attempt", l.machine.Attempt(*e.Value.handle()), "err", "its channel is full")
 	}
 }
 

@@ -62,6 +62,7 @@ func newLoop(m *T) *loop {
 			ch := l.workers[w].Value.on.ch
 			return len(ch), cap(ch)
 		},
+		Failed: func(e assign.Executor) bool { return l.executors[e].Value.failed.Load() != 0 },
 	})
 	return l
 }
@@ -170,32 +171,29 @@ func (l *loop) lookAt(e *workerEntry) {
 		if w&retiredBit != 0 {
 			return
 		}
-		epoch := epochOf(w)
-		if s.on != nil && (epoch != s.seen || w&aliveBit == 0) {
+		alive := w&aliveBit != 0
+		if s.on != nil && (!alive || s.on.epoch != epochOf(w)) {
 			l.endLife(s)
 		}
-		if epoch != s.seen {
-			if w&aliveBit != 0 {
-				if l.idle {
-					// Say so before it is certain that the life is on: see T.nothingLeft.
-					l.idle = false
-					l.m.idle.Store(0)
-					continue
-				}
-				c := s.current.Load()
-				if c.epoch != epoch {
-					continue // that life has ended too
-				}
-				l.beginLife(e, c)
-			}
-			s.seen = epoch
-		}
-		if s.on == nil {
-			l.retire(e)
+		if !alive {
+			l.retire(e) // nothing is to be done for lives that nobody has seen
 			return
 		}
+		if s.on == nil {
+			if l.idle {
+				// Say so before it is certain that the life is on: see T.nothingLeft.
+				l.idle = false
+				l.m.idle.Store(0)
+				continue
+			}
+			c := s.current.Load()
+			if c.epoch != epochOf(w) {
+				continue // that life has ended too
+			}
+			l.beginLife(e, c)
+		}
 		if w&triggerMask != 0 {
-			l.step(assign.Event{Kind: assign.Triggered, Worker: s.id})
+			l.step(assign.Event{Kind: assign.Triggered, Worker: *s.handle()})
 		}
 		return
 	}
@@ -203,30 +201,31 @@ func (l *loop) lookAt(e *workerEntry) {
 
 func (l *loop) beginLife(e *workerEntry, c *life) {
 	s := &e.Value
-	if !s.has {
-		s.has = true
-		s.id = take(&l.freeWorkers, len(l.workers))
-		if int(s.id) == len(l.workers) {
+	id := *s.handle()
+	if id == noHandle {
+		id = take(&l.freeWorkers, len(l.workers))
+		if int(id) == len(l.workers) {
 			l.workers = append(l.workers, nil)
 		}
-		l.workers[s.id] = e
+		l.workers[id] = e
+		*s.handle() = id
 	}
 	s.on = c
 	l.stats.workersSpawned++
-	l.step(assign.Event{Kind: assign.Spawned, Worker: s.id})
+	l.step(assign.Event{Kind: assign.Spawned, Worker: id})
 }
 
 func (l *loop) endLife(s *slot) {
 	s.on.executor.Store(nil)
 	s.on = nil
 	l.stats.workersStopped++
-	l.step(assign.Event{Kind: assign.Stopped, Worker: s.id})
+	l.step(assign.Event{Kind: assign.Stopped, Worker: *s.handle()})
 }
 
 // retire lets go of a worker value that does not live and that the machine has
 // forgotten. If it lives again by now, a hint says so.
 func (l *loop) retire(e *workerEntry) {
-	if s := &e.Value; !s.has && s.retire() {
+	if s := &e.Value; *s.handle() == noHandle && s.retire() {
 		l.m.workers.Remove(e)
 	}
 }
@@ -292,7 +291,7 @@ func (l *loop) perform(f assign.Effect) {
 		e := l.workers[f.Worker]
 		l.workers[f.Worker] = nil
 		l.freeWorkers = append(l.freeWorkers, f.Worker)
-		e.Value.has = false
+		*e.Value.handle() = noHandle
 		l.retire(e)
 	case assign.ForgetConn:
 		delete(l.connHandles, l.conns[f.Conn])

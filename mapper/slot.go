@@ -35,22 +35,27 @@ type slot struct {
 	// already the next one. Replaced by whoever begins a life.
 	current atomicx.Pointer[life]
 	first   life // the first life, here to save an allocation
-
-	// The mapper's goroutine's own.
-	seen uint32 // epoch of the life that was looked at last
-	on   *life  // that life, while the machine takes it for alive
-	id   assign.Worker
-	has  bool // id is valid: the machine has a record
+	// on is the life that the machine takes for alive, or nil. The mapper's
+	// goroutine's own.
+	on *life
 }
 
 // life is one life of a worker.
 type life struct {
-	ch    chan<- Executor
-	epoch uint32
+	ch chan<- Executor
 	// executor is the one sent last, or nil. Stored by the mapper's goroutine
 	// before it sends, so that who has received can acquire.
 	executor atomicx.Pointer[executorEntry]
+	epoch    uint32
+	// handle, in a slot's first life, is what the machine knows the worker by, in
+	// all of its lives, or noHandle. It stands here because here is room: an entry
+	// fills a cache line. The mapper's goroutine's own.
+	handle assign.Worker
 }
+
+const noHandle assign.Worker = -1
+
+func (s *slot) handle() *assign.Worker { return &s.first.handle }
 
 const (
 	aliveBit = 1 << 0
@@ -73,6 +78,7 @@ func epochOf(word uint64) uint32 { return uint32(word >> epochShift) }
 func (s *slot) init(ch chan<- Executor) {
 	s.first.ch = ch
 	s.first.epoch = 1
+	s.first.handle = noHandle
 	s.current.Store(&s.first)
 	s.word.Store(1<<epochShift | aliveBit)
 }
@@ -184,8 +190,7 @@ func (s *slot) answer() {
 // retire takes a dead slot out of use; false where a life has begun meanwhile.
 func (s *slot) retire() bool {
 	w := s.word.Load()
-	return w&(aliveBit|retiredBit) == 0 && epochOf(w) == s.seen &&
-		s.word.CompareAndSwap(w, w|retiredBit)
+	return w&(aliveBit|retiredBit) == 0 && s.word.CompareAndSwap(w, w|retiredBit)
 }
 
 // isOn reports that l is on.

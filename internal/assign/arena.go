@@ -33,6 +33,9 @@ type fifo struct {
 	head int
 }
 
+// keep is how much memory an empty queue keeps for the next time.
+const keep = 1024
+
 func (f *fifo) push(w Worker) {
 	if f.head > len(f.q)/2 && len(f.q) == cap(f.q) {
 		f.q = f.q[:copy(f.q, f.q[f.head:])]
@@ -44,6 +47,9 @@ func (f *fifo) push(w Worker) {
 func (f *fifo) pop() (Worker, bool) {
 	if f.head == len(f.q) {
 		f.q, f.head = f.q[:0], 0
+		if cap(f.q) > keep {
+			f.q = nil
+		}
 		return none, false
 	}
 	f.head++

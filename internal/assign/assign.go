@@ -102,6 +102,9 @@ type Config struct {
 	// and how many it can hold. Nobody but the owner sends on it, so the first
 	// only falls between two effects.
 	Room func(Worker) (unread, capacity int)
+	// Failed reports that the failure of an executor's connection was reported,
+	// and the BrokerFailed event is still to come.
+	Failed func(Executor) bool
 }
 
 // Machine is the state. Its methods are for one goroutine.
@@ -129,7 +132,7 @@ type Machine struct {
 
 // New returns an empty Machine.
 func New(cfg Config) *Machine {
-	if cfg.MaxCalls < 1 || cfg.Backoff == nil || cfg.Room == nil {
+	if cfg.MaxCalls < 1 || cfg.Backoff == nil || cfg.Room == nil || cfg.Failed == nil {
 		panic(fmt.Sprintf("assign: incomplete Config %+v", cfg))
 	}
 	return &Machine{cfg: cfg, freeHold: none}

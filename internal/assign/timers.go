@@ -11,13 +11,12 @@ const (
 const (
 	firstLook = Time(time.Millisecond)
 	lastLook  = Time(10 * time.Second)
+
+	lastLookStep = 14 // firstLook doubled so often is more than lastLook
 )
 
 // lookInterval doubles from firstLook to lastLook (L4).
 func lookInterval(step uint8) Time {
-	if step >= 14 {
-		return lastLook
-	}
 	return min(firstLook<<step, lastLook)
 }
 

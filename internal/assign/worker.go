@@ -20,6 +20,7 @@ type worker struct {
 	due   Time // earliest start of the owed one
 
 	attempt int32 // resolutions in a row that had to wait (B1)
+	before  int32 // attempt before the last Send, should that fail
 
 	awaits             int32 // the connection whose executor the worker waits for, or none
 	waitPrev, waitNext int32 // its neighbors in that connection's list
@@ -100,13 +101,19 @@ func (m *Machine) trigger(w Worker, now Time) {
 		return
 	}
 	r.owed = true
-	if wait := m.backoff(r.attempt); now-r.began >= wait {
-		r.fresh, r.due = true, now
-	} else {
-		r.fresh, r.due = false, after(r.began, wait)
-	}
+	m.judge(r, now)
 	if !r.flying {
 		m.schedule(w, r, now)
+	}
+}
+
+// judge says when the resolution that a trigger at time at asks for may start,
+// and whether that is a wait (B1).
+func (m *Machine) judge(r *worker, at Time) {
+	if wait := m.backoff(r.attempt); at-r.began >= wait {
+		r.fresh, r.due = true, at
+	} else {
+		r.fresh, r.due = false, after(r.began, wait)
 	}
 }
 
@@ -136,7 +143,7 @@ func (m *Machine) tick(now Time) {
 		case retry:
 			m.schedule(w, r, now)
 		case look:
-			r.lookStep++
+			r.lookStep = min(r.lookStep+1, lastLookStep)
 			m.look(w, r, now)
 		}
 	}
@@ -193,6 +200,9 @@ func (m *Machine) landed(w Worker, r *worker, began, now Time) bool {
 			r.due = after(r.due, began-r.began)
 		}
 		r.began = began
+		if r.owed && r.fresh {
+			m.judge(r, r.due) // when the trigger came
+		}
 	}
 	return true
 }
@@ -259,12 +269,13 @@ func (m *Machine) assign(w Worker, r *worker, c Conn, now Time) bool {
 func (m *Machine) send(w Worker, e Executor, now Time) bool {
 	r := m.worker(w)
 	unread, capacity := m.cfg.Room(w)
-	m.release(r, unread) // the last look before the effect: it adds to unread
+	m.release(w, r, unread, now) // the last look before the effect: it adds to unread
 	if unread >= capacity {
 		m.emit(Effect{Kind: Full, Worker: w})
 		m.watch(w, r, now)
 		return false
 	}
+	r.before = r.attempt
 	if r.newest != none && m.holds.at(r.newest).executor == int32(e) {
 		m.holds.at(r.newest).count++ // a confirmation (B3)
 	} else {
@@ -284,6 +295,7 @@ func (m *Machine) sendFailed(w Worker, now Time) {
 		return
 	}
 	r.held--
+	r.attempt = r.before
 	if h := m.holds.at(r.newest); h.count > 1 {
 		h.count--
 	} else {
@@ -296,7 +308,7 @@ func (m *Machine) sendFailed(w Worker, now Time) {
 // look releases what w holds no longer.
 func (m *Machine) look(w Worker, r *worker, now Time) {
 	unread, _ := m.cfg.Room(w)
-	m.release(r, unread)
+	m.release(w, r, unread, now)
 	m.watch(w, r, now)
 }
 
@@ -313,14 +325,20 @@ func (m *Machine) watch(w Worker, r *worker, now Time) {
 
 // release drops the holds of executors that a later one, taken from the
 // channel, has superseded: of all that were sent, the unread ones and the one
-// before them are held.
-func (m *Machine) release(r *worker, unread int) {
+// before them are held. Where the failure of one is on its way, the worker may
+// have held it when that was reported, and BrokerFailed will not find it: it is
+// triggered here (L2).
+func (m *Machine) release(w Worker, r *worker, unread int, now Time) {
 	for int(r.held) > unread+1 {
 		r.held--
 		if h := m.holds.at(r.oldest); h.count > 1 {
 			h.count--
-		} else {
-			m.dropOldest(r)
+			continue
+		}
+		e := Executor(m.holds.at(r.oldest).executor)
+		m.dropOldest(r)
+		if m.cfg.Failed(e) {
+			m.trigger(w, now)
 		}
 	}
 }

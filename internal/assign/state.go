@@ -1,0 +1,382 @@
+package assign
+
+import (
+	"cmp"
+	"encoding/binary"
+	"fmt"
+	"slices"
+)
+
+// Horizon says what a state need not tell apart, given what the owner knows of
+// the future. The zero Horizon tells apart all but what can never matter.
+type Horizon struct {
+	// Age: no Backoff is longer. A resolution that started longer ago might as
+	// well have started so long ago. 0: unbounded.
+	Age Time
+	// Attempt: Backoff returns the same from this attempt on. 0: unbounded.
+	Attempt int
+	// Pure: Backoff depends on its argument alone, so that what it returned since
+	// the last Tick need not be remembered.
+	Pure bool
+	// Coarse: time never moves on by less than the longest interval of looks at a
+	// channel, so that any look comes due whenever time moves on.
+	Coarse bool
+}
+
+// Clone returns a Machine that behaves as m does from here on. It has m's
+// Config, so both ask the same Room.
+func (m *Machine) Clone() *Machine {
+	n := *m
+	n.workers = m.workers.clone()
+	n.executors = m.executors.clone()
+	n.conns = m.conns.clone()
+	n.holds = m.holds.clone()
+	n.ready.q = slices.Clone(m.ready.q)
+	n.timers.heap = slices.Clone(m.timers.heap)
+	n.waits = slices.Clone(m.waits)
+	n.idle = slices.Clone(m.idle)
+	n.out = slices.Clone(m.out)
+	return &n
+}
+
+func (a *arena[T]) clone() arena[T] {
+	b := arena[T]{pages: make([]*[pageSize]T, len(a.pages)), n: a.n}
+	for i, p := range a.pages {
+		page := *p
+		b.pages[i] = &page
+	}
+	return b
+}
+
+func (a *arena[T]) reset() {
+	for _, p := range a.pages {
+		clear(p[:])
+	}
+	a.n = 0
+}
+
+// len returns a bound of the handles seen.
+func (a *arena[T]) len() int32 { return int32(len(a.pages)) << pageBits }
+
+// The bits of a worker in a state.
+const (
+	stateAlive = 1 << iota
+	stateOwed
+	stateFlying
+	stateStale
+	stateFresh
+	stateLook    // Coarse: a look is to come
+	stateLookDue // Coarse: it is due
+)
+
+// blank reports that nothing depends on what the record says.
+func (r *worker) blank() bool { return !r.alive && !r.flying }
+
+// AppendState appends the state at now to b: equal bytes, of machines of one
+// Config, if and only if the machines answer equal events at equal distances
+// from now with equal effects, as far as h tells. Attempt and Next are no part
+// of that. AppendState is for between two Steps. The bytes hold times relative
+// to now, lists in their order, and handles; which records the lists are made of
+// does not show.
+//
+// Load makes the machine again from the bytes, which is how it is checked that
+// they say enough.
+func (m *Machine) AppendState(b []byte, now Time, h Horizon) []byte {
+	b = binary.AppendUvarint(b, uint64(m.calls))
+	for w := range m.workers.len() {
+		if r := m.workers.at(w); !r.blank() {
+			b = binary.AppendUvarint(b, uint64(w)+1)
+			b = m.appendWorker(b, r, now, h)
+		}
+	}
+	b = append(b, 0)
+	for c := range m.conns.len() {
+		if k := m.conns.at(c); k.state != connEmpty {
+			b = binary.AppendUvarint(b, uint64(c)+1)
+			b = m.appendConn(b, k)
+		}
+	}
+	b = append(b, 0)
+	b = binary.AppendUvarint(b, uint64(len(m.ready.q)-m.ready.head))
+	for _, w := range m.ready.q[m.ready.head:] {
+		b = binary.AppendUvarint(b, uint64(w))
+	}
+	b = m.appendTimers(b, now, h)
+	return m.appendWaits(b, h)
+}
+
+func (m *Machine) appendWorker(b []byte, r *worker, now Time, h Horizon) []byte {
+	var bits byte
+	set := func(bit byte, on bool) {
+		if on {
+			bits |= bit
+		}
+	}
+	set(stateAlive, r.alive)
+	set(stateOwed, r.owed)
+	set(stateFlying, r.flying)
+	set(stateStale, r.flying && r.stale)
+	set(stateFresh, r.owed && r.fresh)
+	if h.Coarse && r.lookAt != none {
+		set(stateLook, true)
+		set(stateLookDue, m.timers.heap[r.lookAt].due <= now)
+	}
+	b = append(b, bits)
+	if !r.alive {
+		return b
+	}
+	answerCounts := r.flying && !r.stale
+	if r.needsAttempt() {
+		attempt := int(r.attempt)
+		if h.Attempt > 0 {
+			attempt = min(attempt, h.Attempt)
+		}
+		b = binary.AppendUvarint(b, uint64(attempt))
+	}
+	if r.needsBegan() {
+		age := now - r.began
+		if h.Age > 0 {
+			age = min(age, h.Age)
+		}
+		b = binary.AppendUvarint(b, uint64(age))
+	}
+	if answerCounts && r.owed && !r.fresh {
+		b = binary.AppendVarint(b, int64(r.due-r.began))
+	}
+	for i := r.oldest; i != none; i = m.holds.at(i).next {
+		b = binary.AppendUvarint(b, uint64(m.holds.at(i).count))
+		b = binary.AppendUvarint(b, uint64(m.holds.at(i).executor))
+	}
+	b = append(b, 0)
+	if !h.Coarse && r.oldest != r.newest {
+		b = append(b, r.lookStep)
+	}
+	return b
+}
+
+// needsAttempt: a resolution that did not have to wait, and is to start next,
+// resets attempt before anything looks at it.
+func (r *worker) needsAttempt() bool {
+	return !r.owed || !r.fresh || r.flying && !r.stale
+}
+
+// needsBegan: the start of the last resolution matters to its own answer and to
+// a trigger, but an owed one is not triggered again.
+func (r *worker) needsBegan() bool {
+	return !r.owed || r.flying && !r.stale
+}
+
+func (m *Machine) appendConn(b []byte, k *conn) []byte {
+	b = append(b, byte(k.state))
+	if k.state != connSpawning {
+		x := m.executors.at(k.executor)
+		b = binary.AppendUvarint(b, uint64(k.executor))
+		retiring := byte(0)
+		if x.retiring {
+			retiring = 1
+		}
+		b = append(b, retiring)
+		for i := x.holders; i != none; i = m.holds.at(i).nextOf {
+			b = binary.AppendUvarint(b, uint64(m.holds.at(i).worker)+1)
+			b = binary.AppendUvarint(b, uint64(m.indexOf(i)))
+		}
+		b = append(b, 0)
+	}
+	for w := k.first; w != none; w = m.workers.at(w).waitNext {
+		b = binary.AppendUvarint(b, uint64(w)+1)
+	}
+	return append(b, 0)
+}
+
+// indexOf returns the place of hold i in its worker's list.
+func (m *Machine) indexOf(i int32) int {
+	n := 0
+	for j := m.workers.at(m.holds.at(i).worker).oldest; j != i; j = m.holds.at(j).next {
+		n++
+	}
+	return n
+}
+
+// appendTimers appends the timers in the order in which they will fire.
+func (m *Machine) appendTimers(b []byte, now Time, h Horizon) []byte {
+	var few [16]timer
+	order := append(few[:0], m.timers.heap...)
+	slices.SortFunc(order, func(x, y timer) int {
+		return cmp.Or(cmp.Compare(x.due, y.due), cmp.Compare(x.id, y.id))
+	})
+	for _, t := range order {
+		if h.Coarse && t.id&1 == look {
+			continue // said with the worker: which look comes first makes no difference
+		}
+		b = binary.AppendUvarint(b, uint64(t.id)+1)
+		b = binary.AppendUvarint(b, uint64(max(0, t.due-now)))
+	}
+	return append(b, 0)
+}
+
+func (m *Machine) appendWaits(b []byte, h Horizon) []byte {
+	if h.Pure {
+		return b
+	}
+	waits := slices.Clone(m.waits)
+	slices.SortFunc(waits, func(x, y backoff) int { return cmp.Compare(x.attempt, y.attempt) })
+	for _, w := range waits {
+		b = binary.AppendUvarint(b, uint64(w.attempt))
+		b = binary.AppendUvarint(b, uint64(w.wait))
+	}
+	return b
+}
+
+// Load puts m into the state that AppendState wrote with h, as of now. The
+// bytes must be of a machine with m's Config; others may panic.
+func (m *Machine) Load(state []byte, now Time, h Horizon) {
+	m.workers.reset()
+	m.executors.reset()
+	m.conns.reset()
+	m.holds.reset()
+	m.freeHold = none
+	m.ready = fifo{q: m.ready.q[:0]}
+	m.timers.heap = m.timers.heap[:0]
+	m.living, m.busy = 0, 0
+	m.waits, m.idle, m.out = m.waits[:0], m.idle[:0], m.out[:0]
+
+	d := decoder(state)
+	m.calls = d.int()
+	for w := d.handle(); w != none; w = d.handle() {
+		m.loadWorker(&d, w, now, h)
+	}
+	for c := d.handle(); c != none; c = d.handle() {
+		m.loadConn(&d, c)
+	}
+	for range d.int() {
+		w := Worker(d.int())
+		m.worker(w).queued = true
+		m.ready.push(w)
+	}
+	var overdue []int32
+	for id := d.handle(); id != none; id = d.handle() {
+		if wait := Time(d.int()); wait > 0 {
+			m.loadTimer(id, now+wait)
+		} else {
+			overdue = append(overdue, id)
+		}
+	}
+	for i, id := range overdue {
+		m.loadTimer(id, now-Time(len(overdue)-1-i)) // all are due, in this order
+	}
+	for len(d) > 0 {
+		m.waits = append(m.waits, backoff{attempt: int32(d.int()), wait: Time(d.int())})
+	}
+}
+
+func (m *Machine) loadWorker(d *decoder, w int32, now Time, h Horizon) {
+	r := m.worker(Worker(w))
+	bits := d.byte()
+	r.alive = bits&stateAlive != 0
+	r.owed = bits&stateOwed != 0
+	r.flying = bits&stateFlying != 0
+	r.stale = bits&stateStale != 0
+	r.fresh = bits&stateFresh != 0
+	r.began, r.due = now, now
+	if !r.alive {
+		return
+	}
+	m.living++
+	if r.needsAttempt() {
+		r.attempt = int32(d.int())
+	}
+	if r.needsBegan() {
+		r.began = now - Time(d.int())
+	}
+	if r.flying && !r.stale && r.owed && !r.fresh {
+		r.due = r.began + Time(d.varint())
+	}
+	for {
+		count := int32(d.int())
+		if count == 0 {
+			break
+		}
+		i := m.holds.grow()
+		*m.holds.at(i) = hold{worker: w, executor: int32(d.int()), count: count, next: none, prevOf: none, nextOf: none}
+		if r.newest == none {
+			r.oldest = i
+		} else {
+			m.holds.at(r.newest).next = i
+		}
+		r.newest = i
+		r.held += count
+	}
+	switch {
+	case h.Coarse && bits&stateLookDue != 0:
+		m.timers.set(m, Worker(w), look, now)
+	case h.Coarse && bits&stateLook != 0:
+		m.timers.set(m, Worker(w), look, after(now, firstLook))
+	case !h.Coarse && r.oldest != r.newest:
+		r.lookStep = d.byte()
+	}
+}
+
+func (m *Machine) loadTimer(id int32, due Time) {
+	if id&1 == retry {
+		m.workers.at(id >> 1).due = due
+	}
+	m.timers.set(m, Worker(id>>1), id&1, due)
+}
+
+func (m *Machine) loadConn(d *decoder, c int32) {
+	k := m.conn(Conn(c))
+	k.state = connState(d.byte())
+	m.busy++
+	if k.state != connSpawning {
+		k.executor = int32(d.int())
+		x := m.executors.at(k.executor)
+		*x = executor{conn: c, holders: none, retiring: d.byte() != 0}
+		last := int32(none)
+		for w := d.handle(); w != none; w = d.handle() {
+			i := m.workers.at(w).oldest
+			for range d.int() {
+				i = m.holds.at(i).next
+			}
+			m.holds.at(i).prevOf = last
+			if last == none {
+				x.holders = i
+			} else {
+				m.holds.at(last).nextOf = i
+			}
+			last = i
+		}
+	}
+	for w := d.handle(); w != none; w = d.handle() {
+		m.wait(Worker(w), m.workers.at(w), Conn(c), k)
+	}
+}
+
+// decoder reads what AppendState wrote.
+type decoder []byte
+
+func (d *decoder) byte() byte {
+	b := (*d)[0]
+	*d = (*d)[1:]
+	return b
+}
+
+func (d *decoder) int() int {
+	v, n := binary.Uvarint(*d)
+	if n <= 0 {
+		panic(fmt.Sprintf("assign: no state: %x", []byte(*d)))
+	}
+	*d = (*d)[n:]
+	return int(v)
+}
+
+func (d *decoder) varint() int64 {
+	v, n := binary.Varint(*d)
+	if n <= 0 {
+		panic(fmt.Sprintf("assign: no state: %x", []byte(*d)))
+	}
+	*d = (*d)[n:]
+	return v
+}
+
+// handle reads one that was written plus one, or none.
+func (d *decoder) handle() int32 { return int32(d.int()) - 1 }
