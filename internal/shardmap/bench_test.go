@@ -1,0 +1,277 @@
+package shardmap
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/puzpuzpuz/xsync/v4"
+)
+
+// worker stands for the keys of the real maps: an interface that nearly always
+// holds a pointer.
+type worker interface{ Topic() string }
+
+type benchWorker struct {
+	topic     string
+	partition int32
+	_         [40]byte
+}
+
+func (w *benchWorker) Topic() string { return w.topic }
+
+type benchValue struct{ word, gen uint64 }
+
+// rival is what the map is measured against, and the map itself. The value is
+// whatever the caller keeps for a key; nobody looks into it.
+type rival interface {
+	load(worker) *benchValue
+	insert(worker)
+	remove(worker)
+}
+
+type ours struct {
+	m *Map[worker, benchValue]
+}
+
+func (o ours) load(k worker) *benchValue {
+	h, ok := o.m.Hash(k)
+	if !ok {
+		return nil
+	}
+	if e := o.m.Load(k, h); e != nil {
+		return &e.Value
+	}
+	return nil
+}
+
+func (o ours) insert(k worker) {
+	h, _ := o.m.Hash(k)
+	o.m.LoadOrInsert(NewEntry[worker, benchValue](k, h))
+}
+
+func (o ours) remove(k worker) {
+	h, _ := o.m.Hash(k)
+	if e := o.m.Load(k, h); e != nil {
+		o.m.Remove(e)
+	}
+}
+
+type xsyncMap struct {
+	m *xsync.Map[worker, *benchValue]
+}
+
+func (o xsyncMap) load(k worker) *benchValue { v, _ := o.m.Load(k); return v }
+func (o xsyncMap) insert(k worker)           { o.m.LoadOrStore(k, &benchValue{}) }
+func (o xsyncMap) remove(k worker)           { o.m.Delete(k) }
+
+type syncMap struct{ m *sync.Map }
+
+func (o syncMap) load(k worker) *benchValue {
+	v, ok := o.m.Load(k)
+	if !ok {
+		return nil
+	}
+	return v.(*benchValue)
+}
+func (o syncMap) insert(k worker) { o.m.LoadOrStore(k, &benchValue{}) }
+func (o syncMap) remove(k worker) { o.m.Delete(k) }
+
+// mutexMap is 64 Go maps behind read-write mutexes, the shard chosen by the
+// same hash as ours.
+type mutexMap struct {
+	hash   *Map[worker, benchValue]
+	shards *[64]struct {
+		sync.RWMutex
+		m map[worker]*benchValue
+		_ [24]byte
+	}
+}
+
+func newMutexMap() mutexMap {
+	o := mutexMap{hash: New[worker, benchValue]()}
+	o.shards = new([64]struct {
+		sync.RWMutex
+		m map[worker]*benchValue
+		_ [24]byte
+	})
+	for i := range o.shards {
+		o.shards[i].m = map[worker]*benchValue{}
+	}
+	return o
+}
+
+func (o mutexMap) load(k worker) *benchValue {
+	h, _ := o.hash.Hash(k)
+	s := &o.shards[h>>58]
+	s.RLock()
+	v := s.m[k]
+	s.RUnlock()
+	return v
+}
+
+func (o mutexMap) insert(k worker) {
+	h, _ := o.hash.Hash(k)
+	s := &o.shards[h>>58]
+	s.Lock()
+	if s.m[k] == nil {
+		s.m[k] = &benchValue{}
+	}
+	s.Unlock()
+}
+
+func (o mutexMap) remove(k worker) {
+	h, _ := o.hash.Hash(k)
+	s := &o.shards[h>>58]
+	s.Lock()
+	delete(s.m, k)
+	s.Unlock()
+}
+
+var rivals = []struct {
+	name string
+	make func() rival
+}{
+	{"ours", func() rival { return ours{New[worker, benchValue]()} }},
+	{"xsync", func() rival { return xsyncMap{xsync.NewMap[worker, *benchValue]()} }},
+	{"sync", func() rival { return syncMap{new(sync.Map)} }},
+	{"mutex64", func() rival { return newMutexMap() }},
+}
+
+func benchKeys(n int) []worker {
+	ks := make([]worker, n)
+	for i := range ks {
+		ks[i] = &benchWorker{partition: int32(i)}
+	}
+	return ks
+}
+
+func fill(r rival, ks []worker) {
+	for _, k := range ks {
+		r.insert(k)
+	}
+}
+
+var benchSizes = []int{1_000, 100_000, 1_000_000}
+
+// BenchmarkLoad looks keys up in random order. The calls are direct in each
+// arm: an interface method would cost as much as the smallest map's look-up.
+func BenchmarkLoad(b *testing.B) {
+	for _, n := range benchSizes {
+		for _, rv := range rivals {
+			b.Run(fmt.Sprintf("impl=%s/entries=%d", rv.name, n), func(b *testing.B) {
+				ks := benchKeys(n)
+				r := rv.make()
+				fill(r, ks)
+				rand.New(rand.NewPCG(1, 2)).Shuffle(n, func(i, j int) { ks[i], ks[j] = ks[j], ks[i] })
+				runtime.GC()
+				b.ReportAllocs()
+				b.ResetTimer()
+				lost := 0
+				switch r := r.(type) {
+				case ours:
+					for i, j := 0, 0; i < b.N; i, j = i+1, next(j, n) {
+						h, _ := r.m.Hash(ks[j])
+						if r.m.Load(ks[j], h) == nil {
+							lost++
+						}
+					}
+				case xsyncMap:
+					for i, j := 0, 0; i < b.N; i, j = i+1, next(j, n) {
+						if _, ok := r.m.Load(ks[j]); !ok {
+							lost++
+						}
+					}
+				case syncMap:
+					for i, j := 0, 0; i < b.N; i, j = i+1, next(j, n) {
+						if _, ok := r.m.Load(ks[j]); !ok {
+							lost++
+						}
+					}
+				case mutexMap:
+					for i, j := 0, 0; i < b.N; i, j = i+1, next(j, n) {
+						if r.load(ks[j]) == nil {
+							lost++
+						}
+					}
+				}
+				if lost > 0 {
+					b.Fatalf("%d keys not found", lost)
+				}
+			})
+		}
+	}
+}
+
+func next(j, n int) int {
+	if j++; j == n {
+		return 0
+	}
+	return j
+}
+
+// BenchmarkChurn removes the oldest key and inserts a fresh one, at a steady
+// number of entries. The keys are allocated by the benchmark: "alloc" is that
+// part alone.
+func BenchmarkChurn(b *testing.B) {
+	for _, n := range benchSizes {
+		for _, rv := range rivals {
+			b.Run(fmt.Sprintf("impl=%s/entries=%d", rv.name, n), func(b *testing.B) {
+				ks := benchKeys(n)
+				r := rv.make()
+				fill(r, ks)
+				runtime.GC()
+				b.ReportAllocs()
+				i := 0
+				for b.Loop() {
+					r.remove(ks[i])
+					ks[i] = &benchWorker{}
+					r.insert(ks[i])
+					if i++; i == n {
+						i = 0
+					}
+				}
+			})
+		}
+		b.Run(fmt.Sprintf("impl=alloc/entries=%d", n), func(b *testing.B) {
+			ks := benchKeys(n)
+			i := 0
+			for b.Loop() {
+				ks[i] = &benchWorker{}
+				if i++; i == n {
+					i = 0
+				}
+			}
+		})
+	}
+}
+
+// BenchmarkFill inserts n keys into an empty map, and reports what an entry
+// costs there: the time, and the bytes beside the key's own object.
+func BenchmarkFill(b *testing.B) {
+	for _, n := range benchSizes {
+		for _, rv := range rivals {
+			b.Run(fmt.Sprintf("impl=%s/entries=%d", rv.name, n), func(b *testing.B) {
+				ks := benchKeys(n)
+				var r rival
+				for b.Loop() {
+					r = rv.make()
+					fill(r, ks)
+				}
+				perEntry := float64(b.N) * float64(n)
+				b.ReportMetric(float64(b.Elapsed().Nanoseconds())/perEntry, "ns/entry")
+				var with, without runtime.MemStats
+				runtime.GC()
+				runtime.ReadMemStats(&with)
+				runtime.KeepAlive(r)
+				r = nil
+				runtime.GC()
+				runtime.ReadMemStats(&without)
+				runtime.KeepAlive(ks)
+				b.ReportMetric(float64(int64(with.HeapAlloc-without.HeapAlloc))/float64(n), "B/entry")
+			})
+		}
+	}
+}
