@@ -33,7 +33,8 @@ type fifo struct {
 	head int
 }
 
-// keep is how much memory an empty queue keeps for the next time.
+// keep is how much room a list keeps for the next time when it is empty; more
+// was for a burst.
 const keep = 1024
 
 func (f *fifo) push(w Worker) {

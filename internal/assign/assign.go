@@ -142,6 +142,9 @@ func New(cfg Config) *Machine {
 // order. They are valid until the next Step.
 func (m *Machine) Step(now Time, ev Event) []Effect {
 	m.out = m.out[:0]
+	if cap(m.out) > keep {
+		m.out = nil
+	}
 	switch ev.Kind {
 	case Spawned:
 		m.spawned(ev.Worker, now)

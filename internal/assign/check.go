@@ -65,17 +65,27 @@ func (m *Machine) ConnState(c Conn, s *ConnState) {
 	}
 }
 
-// Check returns an error where the records contradict each other. It holds
-// between any two Steps.
-func (m *Machine) Check() error {
+// Ready returns how many workers stand in the list of those whose resolution is
+// due, some of them perhaps for a life that has ended.
+func (m *Machine) Ready() int { return len(m.ready.q) - m.ready.head }
+
+// Records returns how many records of holds and of timers there are, used or not,
+// and how long the list of workers that are due has room to be (S8).
+func (m *Machine) Records() (holds, timers, ready int) {
+	return int(m.holds.n), cap(m.timers.heap), cap(m.ready.q)
+}
+
+// Check returns an error where the records contradict each other, of those that h
+// has. They do not between any two Steps.
+func (m *Machine) Check(h Horizon) error {
 	c := checker{m: m}
-	for w := range m.workers.len() {
-		if r := m.workers.at(w); r.initiated {
+	for w, r := range m.workers.all(h.Handles) {
+		if r.initiated {
 			c.worker(w, r)
 		}
 	}
-	for i := range m.conns.len() {
-		if k := m.conns.at(i); k.initiated {
+	for i, k := range m.conns.all(h.Handles) {
+		if k.initiated {
 			c.conn(i, k)
 		}
 	}
@@ -213,9 +223,9 @@ func (c *checker) timers() {
 }
 
 func (c *checker) ready() {
-	q := c.m.ready.q[c.m.ready.head:]
-	for _, w := range q {
-		c.want(c.m.worker(w).queued, "who is in the ready list knows", int32(w))
+	m := c.m
+	for _, w := range m.ready.q[m.ready.head:] {
+		c.want(m.worker(w).queued, "who is in the ready list knows", int32(w))
 	}
-	c.want(len(q) == c.queued, "who is ready is in the list, once", int32(len(q)))
+	c.want(m.Ready() == c.queued, "who is ready is in the list, once", int32(m.Ready()))
 }

@@ -47,7 +47,10 @@ func (r *runner) before(ev Event) error {
 			return errors.New("that executor exists")
 		}
 		r.conns[ev.Executor] = ev.Conn
-	case BrokerFailed, Unpinned:
+	case BrokerFailed:
+		delete(r.failed, ev.Executor)
+		fallthrough
+	case Unpinned:
 		if _, exists := r.conns[ev.Executor]; !exists {
 			return errors.New("no such executor")
 		}
@@ -93,9 +96,10 @@ func (r *runner) effect(f Effect) {
 	case Send:
 		r.say("send w%d e%d", f.Worker+1, f.Executor+1)
 		r.checkSend(f.Worker, f.Executor)
-		c := r.channel(f.Worker)
-		c.unread = append(slices.Clip(c.unread), f.Executor)
-		r.sent[f.Worker] = f.Executor
+		if c := r.channel(f.Worker); !c.gone {
+			c.unread = append(slices.Clip(c.unread), f.Executor)
+			r.sent[f.Worker] = f.Executor
+		}
 	case Full:
 		r.say("full w%d", f.Worker+1)
 	case Retire:
@@ -137,6 +141,7 @@ func (r *runner) checkSend(w Worker, e Executor) {
 	switch answer, answered := r.answers[w]; {
 	case !c.alive:
 		r.broken("S5", "w%d is dead", w+1)
+	case c.gone:
 	case !exists || r.stopping[e]:
 		r.broken("S1", "e%d was asked to stop", e+1)
 	case !answered || of != answer:
@@ -151,7 +156,7 @@ func (r *runner) checkStop(e Executor) {
 		r.broken("S3", "e%d does not exist, or is stopping", e+1)
 	}
 	for w, c := range r.channels {
-		if c.alive && (c.using == e || slices.Contains(c.unread, e)) {
+		if c.alive && !c.gone && (c.using == e || slices.Contains(c.unread, e)) {
 			r.broken("S1", "w%d holds e%d", w+1, e+1)
 		}
 	}

@@ -10,8 +10,9 @@ import (
 // Horizon says what a state need not tell apart, given what the owner knows of
 // the future. The zero Horizon tells apart all but what can never matter.
 type Horizon struct {
-	// Age: no Backoff is longer. A resolution that started longer ago might as
-	// well have started so long ago. 0: unbounded.
+	// Age: no Backoff is longer, and a resolution begins either when it is asked
+	// for or when it ends. What was longer ago might as well have been so long ago.
+	// 0: unbounded.
 	Age Time
 	// Attempt: Backoff returns the same from this attempt on. 0: unbounded.
 	Attempt int
@@ -21,6 +22,20 @@ type Horizon struct {
 	// Coarse: time never moves on by less than the longest interval of looks at a
 	// channel, so that any look comes due whenever time moves on.
 	Coarse bool
+	// Handles: none is as large. It saves looking at records of larger ones. 0:
+	// unbounded.
+	Handles int32
+	// Times, where set, has states leave out the time: what Backoff and the owner
+	// make of it is open. A state says which timers are armed; Load asks Times for
+	// the rest. Then Age, Attempt, Pure and Coarse say nothing more.
+	Times func(Worker) Times
+}
+
+// Times are those of one worker.
+type Times struct {
+	Began Time // of the last resolution
+	Due   Time // of the owed one, which has a timer where that is later than now
+	Look  Time // at its channel, where it holds more than one executor
 }
 
 // Clone returns a Machine that behaves as m does from here on. It has m's
@@ -48,15 +63,32 @@ func (a *arena[T]) clone() arena[T] {
 	return b
 }
 
-func (a *arena[T]) reset() {
-	for _, p := range a.pages {
-		clear(p[:])
+// reset makes records zero: those below bound, or all where bound is 0.
+func (a *arena[T]) reset(bound int32) {
+	for p, page := range a.pages {
+		part := page[:]
+		if bound > 0 {
+			part = page[:min(max(0, bound-int32(p<<pageBits)), pageSize)]
+		}
+		clear(part)
 	}
 	a.n = 0
 }
 
-// len returns a bound of the handles seen.
-func (a *arena[T]) len() int32 { return int32(len(a.pages)) << pageBits }
+// all yields the records of all handles below bound; where that is 0, up to the
+// largest seen, and some beyond.
+func (a *arena[T]) all(bound int32) func(func(int32, *T) bool) {
+	return func(yield func(int32, *T) bool) {
+		for p, page := range a.pages {
+			for i := range page {
+				handle := int32(p<<pageBits | i)
+				if handle == bound && bound > 0 || !yield(handle, &page[i]) {
+					return
+				}
+			}
+		}
+	}
+}
 
 // The bits of a worker in a state.
 const (
@@ -65,8 +97,9 @@ const (
 	stateFlying
 	stateStale
 	stateFresh
-	stateLook    // Coarse: a look is to come
+	stateLook    // a look is to come
 	stateLookDue // Coarse: it is due
+	stateRetry   // Times: a retry timer is armed
 )
 
 // blank reports that nothing depends on what the record says.
@@ -75,31 +108,35 @@ func (r *worker) blank() bool { return !r.alive && !r.flying }
 // AppendState appends the state at now to b: equal bytes, of machines of one
 // Config, if and only if the machines answer equal events at equal distances
 // from now with equal effects, as far as h tells. Attempt and Next are no part
-// of that. AppendState is for between two Steps. The bytes hold times relative
-// to now, lists in their order, and handles; which records the lists are made of
-// does not show.
+// of that. AppendState is for when the effects of a Step have been performed: it
+// knows of no Send that may still fail. The bytes hold times relative to now,
+// lists in their order, and handles; which records the lists are made of does
+// not show.
 //
 // Load makes the machine again from the bytes, which is how it is checked that
 // they say enough.
 func (m *Machine) AppendState(b []byte, now Time, h Horizon) []byte {
 	b = binary.AppendUvarint(b, uint64(m.calls))
-	for w := range m.workers.len() {
-		if r := m.workers.at(w); !r.blank() {
+	for w, r := range m.workers.all(h.Handles) {
+		if !r.blank() {
 			b = binary.AppendUvarint(b, uint64(w)+1)
 			b = m.appendWorker(b, r, now, h)
 		}
 	}
 	b = append(b, 0)
-	for c := range m.conns.len() {
-		if k := m.conns.at(c); k.state != connEmpty {
+	for c, k := range m.conns.all(h.Handles) {
+		if k.state != connEmpty {
 			b = binary.AppendUvarint(b, uint64(c)+1)
 			b = m.appendConn(b, k)
 		}
 	}
 	b = append(b, 0)
-	b = binary.AppendUvarint(b, uint64(len(m.ready.q)-m.ready.head))
+	b = binary.AppendUvarint(b, uint64(m.Ready()))
 	for _, w := range m.ready.q[m.ready.head:] {
 		b = binary.AppendUvarint(b, uint64(w))
+	}
+	if h.Times != nil {
+		return b
 	}
 	b = m.appendTimers(b, now, h)
 	return m.appendWaits(b, h)
@@ -116,16 +153,26 @@ func (m *Machine) appendWorker(b []byte, r *worker, now Time, h Horizon) []byte 
 	set(stateOwed, r.owed)
 	set(stateFlying, r.flying)
 	set(stateStale, r.flying && r.stale)
-	set(stateFresh, r.owed && r.fresh)
-	if h.Coarse && r.lookAt != none {
-		set(stateLook, true)
-		set(stateLookDue, m.timers.heap[r.lookAt].due <= now)
+	set(stateLook, r.lookAt != none)
+	if h.Times != nil {
+		set(stateRetry, r.retryAt != none)
+	} else {
+		set(stateFresh, r.owed && r.fresh)
+		set(stateLookDue, h.Coarse && r.lookAt != none && m.timers.heap[r.lookAt].due <= now)
 	}
 	b = append(b, bits)
-	if !r.alive {
-		return b
+	if r.alive && h.Times == nil {
+		b = r.appendTimes(b, now, h)
 	}
-	answerCounts := r.flying && !r.stale
+	for i := r.oldest; i != none; i = m.holds.at(i).next {
+		b = binary.AppendUvarint(b, uint64(m.holds.at(i).count))
+		b = binary.AppendUvarint(b, uint64(m.holds.at(i).executor))
+	}
+	return append(b, 0)
+}
+
+// appendTimes appends what depends on the time and makes a difference.
+func (r *worker) appendTimes(b []byte, now Time, h Horizon) []byte {
 	if r.needsAttempt() {
 		attempt := int(r.attempt)
 		if h.Attempt > 0 {
@@ -140,15 +187,18 @@ func (m *Machine) appendWorker(b []byte, r *worker, now Time, h Horizon) []byte 
 		}
 		b = binary.AppendUvarint(b, uint64(age))
 	}
-	if answerCounts && r.owed && !r.fresh {
-		b = binary.AppendVarint(b, int64(r.due-r.began))
+	switch {
+	case !r.owed || !r.flying || r.stale:
+	case r.fresh: // when the trigger came
+		age := now - r.due
+		if h.Age > 0 {
+			age = min(age, h.Age)
+		}
+		b = binary.AppendUvarint(b, uint64(age))
+	default:
+		b = binary.AppendUvarint(b, uint64(r.due-r.began))
 	}
-	for i := r.oldest; i != none; i = m.holds.at(i).next {
-		b = binary.AppendUvarint(b, uint64(m.holds.at(i).count))
-		b = binary.AppendUvarint(b, uint64(m.holds.at(i).executor))
-	}
-	b = append(b, 0)
-	if !h.Coarse && r.oldest != r.newest {
+	if r.lookAt != none && !h.Coarse {
 		b = append(b, r.lookStep)
 	}
 	return b
@@ -230,10 +280,10 @@ func (m *Machine) appendWaits(b []byte, h Horizon) []byte {
 // Load puts m into the state that AppendState wrote with h, as of now. The
 // bytes must be of a machine with m's Config; others may panic.
 func (m *Machine) Load(state []byte, now Time, h Horizon) {
-	m.workers.reset()
-	m.executors.reset()
-	m.conns.reset()
-	m.holds.reset()
+	m.workers.reset(h.Handles)
+	m.executors.reset(h.Handles)
+	m.conns.reset(h.Handles)
+	m.holds.reset(max(1, m.holds.n))
 	m.freeHold = none
 	m.ready = fifo{q: m.ready.q[:0]}
 	m.timers.heap = m.timers.heap[:0]
@@ -278,18 +328,11 @@ func (m *Machine) loadWorker(d *decoder, w int32, now Time, h Horizon) {
 	r.stale = bits&stateStale != 0
 	r.fresh = bits&stateFresh != 0
 	r.began, r.due = now, now
-	if !r.alive {
-		return
-	}
-	m.living++
-	if r.needsAttempt() {
-		r.attempt = int32(d.int())
-	}
-	if r.needsBegan() {
-		r.began = now - Time(d.int())
-	}
-	if r.flying && !r.stale && r.owed && !r.fresh {
-		r.due = r.began + Time(d.varint())
+	if r.alive {
+		m.living++
+		if h.Times == nil {
+			r.loadTimes(d, bits, now, h)
+		}
 	}
 	for {
 		count := int32(d.int())
@@ -307,12 +350,43 @@ func (m *Machine) loadWorker(d *decoder, w int32, now Time, h Horizon) {
 		r.held += count
 	}
 	switch {
-	case h.Coarse && bits&stateLookDue != 0:
+	case h.Times != nil:
+		m.giveTimes(Worker(w), r, bits&stateRetry != 0, h.Times(Worker(w)))
+	case bits&stateLookDue != 0:
 		m.timers.set(m, Worker(w), look, now)
-	case h.Coarse && bits&stateLook != 0:
+	case bits&stateLook != 0 && h.Coarse:
 		m.timers.set(m, Worker(w), look, after(now, firstLook))
-	case !h.Coarse && r.oldest != r.newest:
+	}
+}
+
+func (r *worker) loadTimes(d *decoder, bits byte, now Time, h Horizon) {
+	if r.needsAttempt() {
+		r.attempt = int32(d.int())
+	}
+	if r.needsBegan() {
+		r.began = now - Time(d.int())
+	}
+	switch {
+	case !r.owed || !r.flying || r.stale:
+	case r.fresh:
+		r.due = now - Time(d.int())
+	default:
+		r.due = r.began + Time(d.int())
+	}
+	if bits&stateLook != 0 && !h.Coarse {
 		r.lookStep = d.byte()
+	}
+}
+
+// giveTimes makes up the times that a state has left out.
+func (m *Machine) giveTimes(w Worker, r *worker, waits bool, t Times) {
+	r.began, r.due = t.Began, t.Due
+	r.fresh = r.alive && r.stale // the first of a life
+	if waits {
+		m.timers.set(m, w, retry, t.Due)
+	}
+	if r.oldest != r.newest {
+		m.timers.set(m, w, look, t.Look)
 	}
 }
 
@@ -361,21 +435,16 @@ func (d *decoder) byte() byte {
 }
 
 func (d *decoder) int() int {
+	if b := (*d)[0]; b < 0x80 { // nearly always
+		*d = (*d)[1:]
+		return int(b)
+	}
 	v, n := binary.Uvarint(*d)
 	if n <= 0 {
 		panic(fmt.Sprintf("assign: no state: %x", []byte(*d)))
 	}
 	*d = (*d)[n:]
 	return int(v)
-}
-
-func (d *decoder) varint() int64 {
-	v, n := binary.Varint(*d)
-	if n <= 0 {
-		panic(fmt.Sprintf("assign: no state: %x", []byte(*d)))
-	}
-	*d = (*d)[n:]
-	return v
 }
 
 // handle reads one that was written plus one, or none.
