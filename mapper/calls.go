@@ -6,7 +6,6 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/brokermap/brokermap/internal/assign"
-	"github.com/brokermap/brokermap/internal/atomicx"
 	"github.com/brokermap/brokermap/internal/shardmap"
 )
 
@@ -14,7 +13,6 @@ import (
 // to. Calls run on goroutines of their own, where waiting hurts nobody; each
 // posts its result as the last thing it does.
 type result struct {
-	next *result
 	call *call // of a resolution
 	// Of a spawn or a stop.
 	event assign.Event
@@ -33,33 +31,6 @@ type call struct {
 type asked struct {
 	id      assign.Worker
 	attempt int32 // for the log
-}
-
-// resultStack is a Treiber stack of results; the mapper's goroutine takes it
-// whole.
-type resultStack struct{ top atomicx.Pointer[result] }
-
-func (s *resultStack) push(r *result) {
-	for {
-		r.next = s.top.Load()
-		if s.top.CompareAndSwap(r.next, r) {
-			return
-		}
-	}
-}
-
-func (s *resultStack) empty() bool { return s.top.Load() == nil }
-
-// takeAll returns the results, the oldest first.
-func (s *resultStack) takeAll() *result {
-	if s.empty() {
-		return nil
-	}
-	var oldest *result
-	for r := s.top.Swap(nil); r != nil; {
-		r.next, oldest, r = oldest, r, r.next
-	}
-	return oldest
 }
 
 func (m *T) post(r *result) {
@@ -83,7 +54,7 @@ func (l *loop) call() {
 	}
 	l.stats.calls++
 	l.stats.resolutions += uint64(n)
-	m.calls.Go(func() {
+	l.async(func() {
 		// Also where the resolver ends the goroutine: the call is over then.
 		defer m.post(&result{call: c})
 		m.resolve(c)
@@ -111,7 +82,8 @@ func (m *T) resolve(c *call) {
 
 // takeResults tells the machine what calls have come to.
 func (l *loop) takeResults() {
-	for r := l.m.results.takeAll(); r != nil; r = r.next {
+	for n := l.m.results.takeAll(); n != nil; n = n.next {
+		r := n.value
 		switch {
 		case r.call != nil:
 			l.resolved(r.call)
@@ -143,7 +115,7 @@ func (l *loop) resolved(c *call) {
 func (l *loop) spawn(c assign.Conn) {
 	m, conn := l.m, l.conns[c]
 	r := &result{event: assign.Event{Kind: assign.SpawnFailed, Conn: c}, since: m.early.count()}
-	m.calls.Go(func() {
+	l.async(func() {
 		defer m.post(r)
 		m.spawnExecutor(conn, r)
 	})
@@ -209,7 +181,7 @@ func (l *loop) spawned(r *result) {
 func (l *loop) stop(id assign.Executor) {
 	m, x := l.m, l.executors[id]
 	r := &result{event: assign.Event{Kind: assign.ExecutorDown, Executor: id}}
-	m.calls.Go(func() {
+	l.async(func() {
 		defer m.post(r)
 		m.stopExecutor(x)
 	})

@@ -15,6 +15,7 @@ type loop struct {
 	m       *T
 	machine *assign.Machine
 	now     assign.Time
+	async   func(func()) // runs a call that may wait
 
 	// By handle; nil where the handle is free.
 	workers   []*workerEntry
@@ -28,8 +29,9 @@ type loop struct {
 	lastConn      *sarama.Broker // the latest key looked up, and its handle
 	lastHandle    assign.Conn
 
-	effects []assign.Effect // not yet performed
-	asked   []assign.Worker // since the last Call
+	fresh   *node[*workerEntry] // taken from the stack and not yet looked at
+	effects []assign.Effect     // not yet performed
+	asked   []assign.Worker     // since the last Call
 	hints   []*workerEntry
 
 	timer   *time.Timer
@@ -40,13 +42,19 @@ type loop struct {
 	stats published
 }
 
-// maxPass bounds how many hints one pass takes, so that callers who never rest
-// cannot keep due resolutions from starting.
-const maxPass = 1 << 16
+const (
+	// maxPass bounds how many hints one pass takes, so that callers who never
+	// rest cannot keep due resolutions from starting.
+	maxPass = 1 << 16
+	// maxFresh bounds how many new entries one pass takes from the stack: what
+	// they need stays in the cache until their resolution has begun.
+	maxFresh = 1 << 12
+)
 
 func newLoop(m *T) *loop {
 	l := &loop{
 		m:           m,
+		async:       m.calls.Go,
 		connHandles: make(map[*sarama.Broker]assign.Conn),
 		hints:       make([]*workerEntry, 256),
 		timer:       time.NewTimer(time.Hour),
@@ -109,13 +117,17 @@ func (l *loop) park(wasEmpty bool) {
 	m := l.m
 	m.ring.Arm()
 	n := m.ring.Drain(l.hints)
-	if n > 0 || !m.results.empty() || m.overflow.Load() != 0 || m.flagged.Load() != 0 || m.gate.empty() != wasEmpty {
+	if n > 0 || l.fresh != nil || !m.fresh.empty() || !m.results.empty() || m.overflow.Load() != 0 || m.flagged.Load() != 0 || m.gate.empty() != wasEmpty {
 		m.ring.Disarm()
 		l.now = assign.Time(m.now())
 		l.look(l.hints[:n])
 		return
 	}
-	if !m.ring.Wait(l.timer.C) {
+	var timer <-chan time.Time
+	if l.armed {
+		timer = l.timer.C
+	}
+	if !m.ring.Wait(timer) {
 		l.armed = false
 	}
 }
@@ -141,6 +153,13 @@ func (l *loop) takeHints() {
 		}
 		l.look(l.hints[:n])
 		taken += n
+	}
+	if l.fresh == nil {
+		l.fresh = l.m.fresh.takeAll()
+	}
+	for taken := 0; l.fresh != nil && taken < maxFresh; taken++ {
+		l.lookAt(l.fresh.value)
+		l.fresh = l.fresh.next
 	}
 	if !lower(&l.m.overflow) {
 		return
@@ -263,7 +282,12 @@ func (l *loop) step(ev assign.Event) {
 		done++
 	}
 	l.effects = l.effects[:0]
+	if cap(l.effects) > keepEffects {
+		l.effects = nil // it was a burst; do not keep its memory
+	}
 }
+
+const keepEffects = 1024
 
 func (l *loop) perform(f assign.Effect) {
 	switch f.Kind {

@@ -170,7 +170,8 @@ type T struct {
 	dirty     []atomicx.Uint32 // by shard: an entry was changed when the ring was full
 	flagged   atomicx.Uint32   // some executor has a flag set
 	early     earlyFailures
-	results   resultStack
+	fresh     stack[*workerEntry] // new entries that found the ring full
+	results   stack[*result]
 	gate      gate
 	idle      atomicx.Uint32 // 1: no life that the machine knows of is on, nor anything left of one
 
@@ -198,6 +199,14 @@ func Spawn(cfg Config, resolver Resolver) (*T, error) {
 	if resolver == nil {
 		return nil, fmt.Errorf("mapper: the Resolver is nil: it must say which broker serves a worker")
 	}
+	m := newMapper(cfg, resolver)
+	l := newLoop(m)
+	go l.run()
+	return m, nil
+}
+
+// newMapper returns a mapper whose loop is still to run. cfg is complete.
+func newMapper(cfg Config, resolver Resolver) *T {
 	m := &T{
 		cfg:       cfg,
 		resolver:  resolver,
@@ -210,9 +219,7 @@ func Spawn(cfg Config, resolver Resolver) (*T, error) {
 	m.dirty = make([]atomicx.Uint32, m.workers.Shards())
 	m.batch, _ = resolver.(BatchResolver)
 	m.ctx, m.cancel = context.WithCancel(context.Background())
-	l := newLoop(m)
-	go l.run()
-	return m, nil
+	return m
 }
 
 // Stop asks the mapper to stop, and waits until every worker and every executor

@@ -70,7 +70,11 @@ func (m *T) OnWorkerSpawned(w Worker) {
 		m.workers.Remove(e) // the mapper is about to; do not wait for it
 		e = nil
 	}
-	m.tell(e, h)
+	if e == fresh {
+		m.tellFresh(e)
+	} else {
+		m.tell(e, h)
+	}
 }
 
 // OnWorkerStopped tells the mapper that w's life has ended: it uses no executor
@@ -151,6 +155,16 @@ func (m *T) tell(e *workerEntry, h uint64) {
 	raise(&m.dirty[m.workers.ShardOf(h)])
 	raise(&m.overflow)
 	m.ring.Wake()
+}
+
+// tellFresh is tell for an entry that the caller has just inserted. There may be
+// a million at once, more than any ring holds, and the caller has allocated
+// already: so they go on a stack, and the mapper need not look for them.
+func (m *T) tellFresh(e *workerEntry) {
+	if !m.ring.Push(e) {
+		m.fresh.push(e)
+		m.ring.Wake()
+	}
 }
 
 // flag has the mapper's goroutine look at the flags of all executors.

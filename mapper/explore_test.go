@@ -1,0 +1,368 @@
+//go:build explore
+
+package mapper
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/brokermap/brokermap/internal/assign"
+	"github.com/brokermap/brokermap/internal/explore"
+)
+
+// The programs here run the whole of the shipped hand-off, the mapper's loop
+// included, through every interleaving with a few callers: what the resolver and
+// executors do is instant and happens on the mapper's thread.
+
+// Workers and executors outlive the runs: the same address hashes to the same
+// place, and so the runs do the same.
+type exploredWorker struct{ ch chan Executor }
+
+func (w *exploredWorker) Assignment() chan<- Executor { return w.ch }
+
+var (
+	exploredWorkers   = [3]*exploredWorker{{}, {}, {}}
+	exploredExecutors [8]exploredExecutor
+	exploredConn      = sarama.NewBroker("a:1")
+)
+
+type exploredExecutor struct {
+	conn    *sarama.Broker
+	pins    int // leases that are out, by the reckoning of the threads
+	stopped int
+}
+
+func (e *exploredExecutor) BrokerConn() *sarama.Broker { return e.conn }
+
+func (e *exploredExecutor) Stop() {
+	if e.pins != 0 {
+		explore.Failf("stopped with %d leases out", e.pins)
+	}
+	e.stopped++
+}
+
+// world is one mapper, and what the test knows of it.
+type world struct {
+	m         *T
+	l         *loop
+	resolved  int
+	executors []*exploredExecutor
+}
+
+func (r *world) ResolveBroker(Worker) (*sarama.Broker, error) {
+	r.resolved++
+	return exploredConn, nil
+}
+
+func (r *world) SpawnExecutor(conn *sarama.Broker) Executor {
+	e := &exploredExecutors[len(r.executors)]
+	*e = exploredExecutor{conn: conn}
+	r.executors = append(r.executors, e)
+	return e
+}
+
+// newWorld returns a mapper that has assigned the first n workers.
+func newWorld(ringSize, n int) *world {
+	r := &world{}
+	cfg, err := Config{Backoff: func(int) time.Duration { return 0 }, RingSize: ringSize}.withDefaults()
+	if err != nil {
+		panic(err)
+	}
+	r.m = newMapper(cfg, r)
+	r.m.workers.Hash(exploredWorkers[0]) // from now on the hash is the address
+	r.l = newLoop(r.m)
+	r.l.async = func(call func()) { call() }
+	for _, w := range exploredWorkers {
+		w.ch = make(chan Executor, 8)
+	}
+	for _, w := range exploredWorkers[:n] {
+		r.m.OnWorkerSpawned(w)
+		r.settle()
+		<-w.ch
+	}
+	r.resolved = 0
+	return r
+}
+
+// settle runs the mapper's loop until it has nothing to do.
+func (r *world) settle() {
+	for range 8 {
+		r.l.pass()
+	}
+}
+
+// loop is the mapper's thread.
+func (r *world) loop() {
+	for {
+		r.l.pass()
+		r.l.park(r.m.gate.empty())
+	}
+}
+
+// whole checks, when nobody has anything to do, that nothing was lost.
+func (r *world) whole() error {
+	for i, w := range exploredWorkers {
+		e, _ := r.m.find(w)
+		if e == nil {
+			continue
+		}
+		s := &e.Value
+		word := s.word.Load()
+		switch alive := word&aliveBit != 0; {
+		case !alive:
+			return fmt.Errorf("worker %d is dead and still there", i)
+		case s.on == nil || s.on.epoch != epochOf(word):
+			return fmt.Errorf("worker %d lives, and the mapper does not know", i)
+		case word&triggerMask != 0:
+			return fmt.Errorf("worker %d is triggered, and the mapper sleeps", i)
+		case s.on.executor.Load() == nil:
+			return fmt.Errorf("worker %d was sent nothing", i)
+		}
+	}
+	if live := int(r.m.gate.count()); live != r.l.machine.Living() {
+		return fmt.Errorf("%d lives are on, the machine knows %d", live, r.l.machine.Living())
+	}
+	return r.l.machine.Check(assign.Horizon{})
+}
+
+var (
+	complete = explore.Options{MaxTime: time.Hour}
+	// one and two are for programs with more interleavings than a test has time
+	// for: those of so many preemptions. BROKERMAP_EXPLORE_FULL=1 allows one more.
+	one = explore.Options{Preemptions: 1 + more, MaxTime: time.Hour}
+	two = explore.Options{Preemptions: 2 + more, MaxTime: time.Hour}
+
+	more = func() int {
+		if os.Getenv("BROKERMAP_EXPLORE_FULL") == "1" {
+			return 1
+		}
+		return 0
+	}()
+)
+
+// mapped explores a program of callers against the mapper's loop.
+func mapped(t *testing.T, o explore.Options, setup func() *world, callers ...func(*world)) {
+	t.Helper()
+	explore.Verify(t, o, func(p *explore.Program) {
+		r := setup()
+		p.Daemon(r.loop)
+		for _, c := range callers {
+			p.Go(func() { c(r) })
+		}
+		p.Check(r.whole)
+	})
+}
+
+func assigned(ringSize, n int) func() *world {
+	return func() *world { return newWorld(ringSize, n) }
+}
+
+func trigger(i int) func(*world) {
+	return func(r *world) { r.m.TriggerReassign(exploredWorkers[i]) }
+}
+
+func stop(i int) func(*world) {
+	return func(r *world) { r.m.OnWorkerStopped(exploredWorkers[i]) }
+}
+
+func spawn(i int) func(*world) {
+	return func(r *world) { r.m.OnWorkerSpawned(exploredWorkers[i]) }
+}
+
+func then(calls ...func(*world)) func(*world) {
+	return func(r *world) {
+		for _, c := range calls {
+			c(r)
+		}
+	}
+}
+
+func TestExplore_L2_TriggerAgainstLook(t *testing.T) {
+	mapped(t, complete, assigned(2, 1), trigger(0))
+}
+
+func TestExplore_L2_TwoTriggers(t *testing.T) {
+	mapped(t, two, assigned(2, 1), trigger(0), trigger(0))
+}
+
+func TestExplore_S5_TriggerAgainstStop(t *testing.T) {
+	mapped(t, two, assigned(2, 1), trigger(0), stop(0))
+}
+
+func TestExplore_S5_StopAndRespawn(t *testing.T) {
+	mapped(t, two, assigned(2, 1), then(stop(0), spawn(0)))
+}
+
+func TestExplore_S5_StopAndRespawnAgainstTrigger(t *testing.T) {
+	mapped(t, two, assigned(2, 1), then(stop(0), spawn(0)), trigger(0))
+}
+
+func TestExplore_S7_SpawnTwiceAtOnce(t *testing.T) {
+	mapped(t, two, assigned(2, 0), spawn(0), spawn(0))
+}
+
+func TestExplore_S7_RespawnTwiceAtOnce(t *testing.T) {
+	mapped(t, two, func() *world {
+		r := newWorld(2, 1)
+		r.m.OnWorkerStopped(exploredWorkers[0]) // the mapper has not seen it yet
+		return r
+	}, spawn(0), spawn(0))
+}
+
+func TestExplore_S8_FullRing(t *testing.T) {
+	mapped(t, two, func() *world {
+		r := newWorld(2, 3)
+		r.m.TriggerReassign(exploredWorkers[1])
+		r.m.TriggerReassign(exploredWorkers[2]) // the ring is full
+		return r
+	}, trigger(0))
+}
+
+// A caller that stops for ever, anywhere in its call, takes nobody else's
+// notification with it.
+func TestExplore_S7_StoppedCaller(t *testing.T) {
+	for name, stopped := range map[string]func(*world){
+		"trigger": trigger(0), "other trigger": trigger(1), "other stop": stop(1), "spawn": spawn(2),
+	} {
+		t.Run(name, func(t *testing.T) {
+			explore.Verify(t, one, func(p *explore.Program) {
+				r := newWorld(2, 2)
+				p.Daemon(r.loop)
+				p.Stoppable(func() { stopped(r) })
+				before, returned := 0, false
+				p.Go(func() {
+					before = r.resolved
+					r.m.TriggerReassign(exploredWorkers[0])
+					returned = true
+				})
+				p.Check(func() error {
+					e, _ := r.m.find(exploredWorkers[0])
+					w := e.Value.word.Load()
+					switch {
+					case !returned:
+						return errors.New("the other caller did not return")
+					case r.resolved == before:
+						return errors.New("the other caller's trigger was lost")
+					case w&triggerMask == triggerTold:
+						return errors.New("a trigger that counts as told was lost")
+					}
+					return nil
+				})
+			})
+		})
+	}
+}
+
+// pin is a lease taken and given back, with the executor told of it.
+func pin(i int) func(*world) {
+	return func(r *world) {
+		l, ok := r.m.Acquire(exploredWorkers[i])
+		if !ok {
+			return
+		}
+		e := l.Executor().(*exploredExecutor)
+		if e.stopped != 0 {
+			explore.Failf("a lease on an executor that was stopped")
+		}
+		e.pins++
+		e.pins--
+		l.Release()
+	}
+}
+
+// stoppedOnce checks that the executors of dead workers were stopped.
+func (r *world) stoppedOnce() error {
+	for i, e := range r.executors {
+		if e.stopped != 1 {
+			return fmt.Errorf("executor %d was stopped %d times", i, e.stopped)
+		}
+	}
+	return r.whole()
+}
+
+func TestExplore_S1_LeaseAgainstStop(t *testing.T) {
+	explore.Verify(t, complete, func(p *explore.Program) {
+		r := newWorld(2, 1)
+		p.Daemon(r.loop)
+		p.Go(func() { pin(0)(r) })
+		p.Go(func() { stop(0)(r) })
+		p.Check(r.stoppedOnce)
+	})
+}
+
+// A lease that is out when the worker stops keeps the executor; its release lets
+// it go.
+func TestExplore_L4_LastReleaseAgainstDrain(t *testing.T) {
+	explore.Verify(t, two, func(p *explore.Program) {
+		r := newWorld(2, 1)
+		l, _ := r.m.Acquire(exploredWorkers[0])
+		e := l.Executor().(*exploredExecutor)
+		e.pins++
+		p.Daemon(r.loop)
+		p.Go(func() { stop(0)(r) })
+		p.Go(func() { e.pins--; l.Release() })
+		p.Check(r.stoppedOnce)
+	})
+}
+
+// A failure that is reported while the executor changes hands leads to a
+// resolution of who held it.
+func TestExplore_L2_BrokerFailed(t *testing.T) {
+	explore.Verify(t, two, func(p *explore.Program) {
+		r := newWorld(2, 1)
+		p.Daemon(r.loop)
+		before := 0
+		p.Go(func() {
+			before = r.resolved
+			r.m.BrokerFailed(r.executors[0], nil)
+		})
+		p.Go(func() { trigger(0)(r) })
+		p.Check(func() error {
+			if r.resolved == before {
+				return errors.New("the failure was lost")
+			}
+			return r.whole()
+		})
+	})
+}
+
+// The mapper ends when the gate has closed and the last worker has stopped,
+// whichever is first.
+func TestExplore_L5_StopAgainstClose(t *testing.T) {
+	explore.Verify(t, two, func(p *explore.Program) {
+		r := newWorld(2, 1)
+		p.Go(func() { r.l.run() }) // must end
+		p.Go(func() { r.m.close() })
+		p.Go(func() { stop(0)(r) })
+		p.Check(func() error {
+			select {
+			case <-r.m.done:
+			default:
+				return errors.New("the mapper has not ended")
+			}
+			return r.stoppedOnce()
+		})
+	})
+}
+
+func TestExplore_L5_SpawnAgainstClose(t *testing.T) {
+	explore.Verify(t, two, func(p *explore.Program) {
+		r := newWorld(2, 0)
+		p.Go(func() { r.l.run() })
+		p.Go(func() { r.m.close() })
+		p.Go(func() { spawn(0)(r); stop(0)(r) })
+		p.Check(func() error {
+			select {
+			case <-r.m.done:
+			default:
+				return errors.New("the mapper has not ended")
+			}
+			return r.stoppedOnce()
+		})
+	})
+}
