@@ -1,7 +1,7 @@
 //go:build explore
 
-// Package atomicx, in the exploring build: the names and methods of the plain
-// build, where each access is a step of internal/explore's scheduler. Outside a
+// Package atomicx is, in the exploring build, the names and methods of the plain
+// build, with each access a step of internal/explore's scheduler. Outside a
 // search the types are atomics and channels as usual, so that ordinary tests
 // run in this build too.
 package atomicx

@@ -60,7 +60,7 @@ func TestMutants(t *testing.T) {
 			New:  "if len(r.trace) <= r.x.replay {",
 		},
 		{
-			Name: "a failed compare-and-swap synchronizes like a write",
+			Name: "a failed compare-and-swap commutes with writes",
 			File: "object.go",
 			Old:  "current.cur.op.kind = Read\n\to.Loaded(0)",
 			New:  "current.cur.op.kind = local\n\to.Loaded(0)",

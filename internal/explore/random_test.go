@@ -3,13 +3,12 @@
 package explore_test
 
 import (
-	"fmt"
+	"bytes"
 	"maps"
 	"math/rand/v2"
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 	"testing"
 
 	"github.com/brokermap/brokermap/internal/atomicx"
@@ -71,7 +70,7 @@ type state struct {
 	ready    [2]atomicx.Uint32
 }
 
-func (s *state) do(o step, thread int, observe func(any)) {
+func (s *state) do(o step, thread int, observe func(uint64)) {
 	word := &s.words[o.object]
 	switch o.op {
 	case load:
@@ -81,9 +80,9 @@ func (s *state) do(o step, thread int, observe func(any)) {
 	case add:
 		observe(word.Add(uint64(o.arg)))
 	case swap:
-		observe(s.half[o.object].Swap(uint32(o.arg)))
+		observe(uint64(s.half[o.object].Swap(uint32(o.arg))))
 	case cas:
-		observe(word.CompareAndSwap(uint64(o.arg), uint64(o.arg+1)))
+		observe(digit(word.CompareAndSwap(uint64(o.arg), uint64(o.arg+1))))
 	case guarded:
 		if word.Load() == uint64(o.arg) {
 			s.half[o.object].Inc()
@@ -92,12 +91,12 @@ func (s *state) do(o step, thread int, observe func(any)) {
 		s.signals[o.object].Notify()
 	case wait:
 		s.signals[o.object].Wait(nil)
-		observe("woken")
+		observe(1)
 	case pointerLoad:
 		if p := s.pointers[o.object].Load(); p != nil {
-			observe(*p)
+			observe(uint64(*p))
 		} else {
-			observe("nil")
+			observe(9)
 		}
 	case pointerStore:
 		v := o.arg + 4*thread
@@ -109,9 +108,9 @@ func (s *state) do(o step, thread int, observe func(any)) {
 	case pointerCAS:
 		old := s.pointers[o.object].Load()
 		v := o.arg + 4*thread
-		observe(s.pointers[o.object].CompareAndSwap(old, &v))
+		observe(digit(s.pointers[o.object].CompareAndSwap(old, &v)))
 	case get:
-		observe(s.cells[o.object].Get())
+		observe(uint64(s.cells[o.object].Get()))
 	case set:
 		s.cells[o.object].Set(o.arg)
 	case publish:
@@ -121,9 +120,16 @@ func (s *state) do(o step, thread int, observe func(any)) {
 		}
 	case consume:
 		if s.ready[o.object].Load() == 1 {
-			observe(s.cells[o.object].Get())
+			observe(uint64(s.cells[o.object].Get()))
 		}
 	}
+}
+
+func digit(b bool) uint64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // outcomes returns everything a program can do under a search.
@@ -133,7 +139,8 @@ func outcomes(threads [][]step, o explore.Options, stoppable bool) (map[string]i
 	result := explore.Explore(o, func(p *explore.Program) {
 		s := &state{}
 		s.signals[0].Notify()
-		seen := make([][]any, len(threads))
+		// What each thread observes, a letter at a time; z: it came to its end.
+		seen := make([][]byte, len(threads))
 		for i, steps := range threads {
 			start := p.Daemon // being stuck is an outcome
 			if stoppable && i == 0 {
@@ -141,21 +148,20 @@ func outcomes(threads [][]step, o explore.Options, stoppable bool) (map[string]i
 			}
 			start(func() {
 				for _, o := range steps {
-					s.do(o, i, func(v any) { seen[i] = append(seen[i], v) })
+					s.do(o, i, func(v uint64) { seen[i] = append(seen[i], byte('a'+v)) })
 				}
-				seen[i] = append(seen[i], "end")
+				seen[i] = append(seen[i], 'z')
 			})
 		}
 		p.Check(func() error {
-			var b strings.Builder
-			fmt.Fprint(&b, seen)
+			b := bytes.Join(seen, []byte(" "))
 			for i := range s.words {
-				fmt.Fprint(&b, " ", s.words[i].Load(), s.half[i].Load(), s.cells[i].Get())
+				b = append(b, ' ', byte('a'+s.words[i].Load()), byte('a'+s.half[i].Load()), byte('a'+s.cells[i].Get()))
 				if p := s.pointers[i].Load(); p != nil {
-					fmt.Fprint(&b, " p", *p)
+					b = append(b, byte('a'+*p))
 				}
 			}
-			all[b.String()]++
+			all[string(b)]++
 			return nil
 		})
 	})

@@ -55,6 +55,7 @@ type access struct {
 // Kind says what an operation does to an object.
 type Kind uint8
 
+// An operation that may write is a Write until it is known not to have.
 const (
 	Read  Kind = iota // leaves it as it is
 	Write             // may change it, or its token

@@ -11,7 +11,8 @@ import (
 
 // BenchmarkAcquireRelease: a reference is taken and given back, by several
 // goroutines at once. The implementations run side by side; only ratios within
-// one run mean something.
+// one run mean something, and for more than one goroutine only on a machine with
+// nothing else to do.
 func BenchmarkAcquireRelease(b *testing.B) {
 	for _, goroutines := range []int{1, 2, 8} {
 		run := func(impl string, loop func(n int)) {

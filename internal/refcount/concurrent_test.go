@@ -13,25 +13,35 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// Users retain, use and release until they are refused; the owner drains,
-// resumes now and then, and destroys what they use, which the race detector
-// watches.
+// Users retain, use and release; meanwhile the owner drains, resumes now and
+// then, and in the end destroys what they use, which the race detector watches.
 func TestStress(t *testing.T) {
 	for range 200 {
+		const users, uses = 4, 50
 		var (
 			count    refcount.Count
 			resource int // written after the end, read before
 			last     = make(chan struct{}, 1)
-			users    sync.WaitGroup
-			uses     atomic.Int64
+			warm     = make(chan struct{}, users)
+			wg       sync.WaitGroup
 		)
-		for range 4 {
-			users.Go(func() {
-				for count.TryRetain() {
+		for range users {
+			wg.Go(func() {
+				refused := false
+				for i := range uses {
+					if i == uses/10 {
+						warm <- struct{}{}
+					}
+					if !count.TryRetain() {
+						refused = true
+						continue
+					}
+					if refused {
+						t.Error("retained after it was refused")
+					}
 					if resource != 0 {
 						t.Error("retained what is gone")
 					}
-					uses.Add(1)
 					if count.Release() {
 						select {
 						case last <- struct{}{}:
@@ -39,12 +49,10 @@ func TestStress(t *testing.T) {
 						}
 					}
 				}
-				for range 3 {
-					if count.TryRetain() {
-						t.Error("retained after it was refused")
-					}
-				}
 			})
+		}
+		for range users {
+			<-warm
 		}
 		for i := 0; !count.Drain(); i++ {
 			if i < 3 {
@@ -54,7 +62,7 @@ func TestStress(t *testing.T) {
 			<-last // hangs if the last release does not say so
 		}
 		resource = 1
-		users.Wait()
+		wg.Wait()
 		if !count.Drain() || !count.Closed() || count.Refs() != 0 {
 			t.Fatal("not closed for good")
 		}

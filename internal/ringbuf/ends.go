@@ -20,15 +20,19 @@ type pad [64]byte
 type ends struct {
 	signal atomicx.Signal // written by New only
 	_      pad
+	_      atomicx.Align64
 	tail   atomicx.Uint64 // the next position to claim; advanced by whoever claims it
 	_      pad
-	gate   atomicx.Uint64 // positions below are free for the next lap; stored by the consumer
-	_      pad
-	parked atomicx.Uint32 // 1 from Arm to Disarm or the end of Wait; stored by the consumer
+	// Both on one line: each is stored by the consumer and read by every Push.
+	_      atomicx.Align64
+	gate   atomicx.Uint64 // positions below are free for the next lap
+	parked atomicx.Uint32 // 1 from Arm to Disarm or the end of Wait
 	_      pad
 }
 
-// claim makes pos the caller's, unless it is another one's already.
+// claim makes pos the caller's, unless it is another one's already. Who loses
+// tries again at once: with a pause before that, of 8 to 100 turns of an empty
+// loop, two producers on two cores needed the same 9-14 ns for a claim.
 func (e *ends) claim(pos uint64) bool { return e.tail.CompareAndSwap(pos, pos+1) }
 
 // beyond returns how many positions before pos are not free yet. It is negative

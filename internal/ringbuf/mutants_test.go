@@ -14,26 +14,26 @@ func TestMutants(t *testing.T) {
 		{
 			Name: "publishes before it writes",
 			File: "ring.go",
-			Old:  "c.val.Set(v)\n\t\tc.seq.Store(pos)",
-			New:  "c.seq.Store(pos)\n\t\tc.val.Set(v)",
+			Old:  "c.val.Set(v)\n\t\t\tc.seq.Store(pos)",
+			New:  "c.seq.Store(pos)\n\t\t\tc.val.Set(v)",
 		},
 		{
 			Name: "wakes before it publishes",
 			File: "ring.go",
-			Old:  "c.seq.Store(pos) // publishes v; before the look at parked\n\t\tr.Wake()",
-			New:  "r.Wake()\n\t\tc.seq.Store(pos)",
+			Old:  "c.seq.Store(pos) // publishes v; before the look at parked\n\t\t\tr.Wake()",
+			New:  "r.Wake()\n\t\t\tc.seq.Store(pos)",
 		},
 		{
 			Name: "does not wake",
 			File: "ring.go",
-			Old:  "\t\tr.Wake()\n",
+			Old:  "\t\t\tr.Wake()\n",
 			New:  "",
 		},
 		{
 			Name: "takes a lost claim for a full ring",
 			File: "ring.go",
-			Old:  "pause()\n\t\t\tcontinue",
-			New:  "return false",
+			Old:  "\t\t\treturn true\n\t\t}\n",
+			New:  "\t\t\treturn true\n\t\t}\n\t\treturn false\n",
 		},
 		{
 			Name: "takes a tail that is out of date for a full ring",
@@ -102,7 +102,13 @@ func TestMutants(t *testing.T) {
 			New:  "if look() {\n\t\t\t\tcontinue\n\t\t\t}\n\t\t\tr.Arm()\n",
 		},
 		{
-			Name: "frees cells before it takes the items",
+			Name: "frees a cell before it takes the item",
+			File: "consumer.go",
+			Old:  "\t\tbuf[n] = c.take()\n\t\tn++\n\t\tpos++\n",
+			New:  "\t\tr.open(pos + 1)\n\t\tbuf[n] = c.take()\n\t\tn++\n\t\tpos++\n",
+		},
+		{
+			Name: "frees a cell too many",
 			File: "consumer.go",
 			Old:  "r.head, r.next = pos, pos\n",
 			New:  "r.head, r.next = pos, pos\n\tr.open(pos + 1)\n",

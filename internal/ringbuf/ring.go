@@ -125,22 +125,12 @@ func (r *Ring[T]) Push(v T) bool {
 		if r.beyond(pos) > int64(r.mask) {
 			return false
 		}
-		if !r.claim(pos) {
-			pause()
-			continue
+		if r.claim(pos) {
+			c := &r.cells[pos&r.mask]
+			c.val.Set(v)
+			c.seq.Store(pos) // publishes v; before the look at parked
+			r.Wake()
+			return true
 		}
-		c := &r.cells[pos&r.mask]
-		c.val.Set(v)
-		c.seq.Store(pos) // publishes v; before the look at parked
-		r.Wake()
-		return true
-	}
-}
-
-// pause lets the winner of a claim get on before the next try: the loser would
-// otherwise take the cache line of tail away from it at once. It is a fixed
-// few dozen cycles and waits for nobody.
-func pause() {
-	for range 32 { //nolint:revive // empty on purpose: it passes time
 	}
 }
