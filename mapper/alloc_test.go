@@ -3,6 +3,7 @@ package mapper_test
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/IBM/sarama"
@@ -105,8 +106,8 @@ func TestS7_NotificationsDoNotAllocate(t *testing.T) {
 				if allocs := testing.AllocsPerRun(n-1, func() { m.OnWorkerSpawned(ws[n+i]); i++ }); allocs > 1 {
 					t.Errorf("OnWorkerSpawned for a further life allocates %v times, want once", allocs)
 				}
-				close(f.thaw)
-				for _, w := range append(ws, cold) {
+				f.melt()
+				for _, w := range slices.Concat(ws, []mapper.Worker{cold}) {
 					m.OnWorkerStopped(w)
 				}
 				m.Stop()

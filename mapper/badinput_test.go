@@ -8,7 +8,10 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -107,6 +110,38 @@ func TestBadInput_RepeatedSpawnIsCountedNoOp(t *testing.T) {
 		x.m.TriggerReassign(w) // the life goes on
 		settle()
 		w.takes(a)
+	})
+}
+
+// Also where the workers are the first that the mapper ever sees, all at once.
+func TestBadInput_FirstWorkersConcurrently(t *testing.T) {
+	run(t, func(t *testing.T) {
+		a := broker("a")
+		for range 2000 {
+			m := simple(t, mapper.Config{RingSize: 1}, func(mapper.Worker) (*sarama.Broker, error) { return a, nil })
+			var all sync.WaitGroup
+			var ready atomic.Int32
+			const n = 4
+			ws := make([]*otherWorker, n)
+			for i := range ws {
+				ws[i] = &otherWorker{make(chan mapper.Executor, 1)}
+				all.Go(func() {
+					for ready.Add(1); ready.Load() < n; {
+						runtime.Gosched()
+					}
+					m.OnWorkerSpawned(ws[i])
+					m.OnWorkerSpawned(ws[i])
+				})
+			}
+			all.Wait()
+			for _, w := range ws {
+				m.OnWorkerStopped(w)
+			}
+			if s := m.Stats(); s.RepeatedSpawns != n || s.UnknownWorkers != 0 {
+				t.Fatalf("%d repeated spawns counted, want %d; %d stops of unknown workers, want none", s.RepeatedSpawns, n, s.UnknownWorkers)
+			}
+			m.Stop()
+		}
 	})
 }
 

@@ -88,7 +88,7 @@ func TestS8_TriggersAndBrokerFailures(t *testing.T) {
 						m.OnWorkerStopped(make(chanWorker))
 					}
 				})
-				close(f.thaw)
+				f.melt()
 				for _, w := range ws {
 					m.OnWorkerStopped(w)
 				}
@@ -132,7 +132,7 @@ func TestS8_LivesOfOneWorker(t *testing.T) {
 				f.freeze(m, w)
 				m.OnWorkerStopped(w)
 				grows(t, "while the mapper does not move", n, lives)
-				close(f.thaw)
+				f.melt()
 				settle()
 				m.OnWorkerSpawned(w)
 				settle()

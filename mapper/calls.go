@@ -141,6 +141,7 @@ func (m *T) spawnExecutor(conn *sarama.Broker, r *result) {
 		return
 	}
 	r.event.Kind = assign.ExecutorUp
+	m.debug("spawned executor", "broker", conn.Addr(), "executor", nameOf(e))
 }
 
 // spawned takes in what SpawnExecutor has come to.
@@ -190,8 +191,8 @@ func (l *loop) stop(id assign.Executor) {
 func (m *T) stopExecutor(x *executorEntry) {
 	e := x.Key()
 	m.debug("stopping executor", "broker", x.Value.conn.Addr(), "executor", nameOf(e))
-	e.Stop()
 	if x.Value.known {
-		m.executors.Remove(x) // before the result is posted: it may be returned again
+		defer m.executors.Remove(x) // before the result is posted: it may be returned again
 	}
+	e.Stop()
 }

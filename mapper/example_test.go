@@ -2,6 +2,7 @@ package mapper_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"time"
@@ -23,7 +24,7 @@ func (f *fetcher) Assignment() chan<- mapper.Executor { return f.assigned }
 type connection struct{ broker *sarama.Broker }
 
 func (c *connection) BrokerConn() *sarama.Broker { return c.broker }
-func (c *connection) Stop()                      { _ = c.broker.Close() }
+func (c *connection) Stop()                      { fmt.Println(c.broker.Addr(), "is not needed any more") }
 
 // leaders is a resolver: it knows the leader of each partition.
 type leaders map[int32]*sarama.Broker
@@ -55,98 +56,115 @@ func Example() {
 	for _, f := range fetchers {
 		m.OnWorkerStopped(f)
 	}
-	m.Stop() // both connections are closed now
-	// Output:
+	m.Stop()
+	// Unordered output:
 	// partition 0 is served by one:9092
 	// partition 1 is served by one:9092
 	// partition 2 is served by two:9092
+	// one:9092 is not needed any more
+	// two:9092 is not needed any more
 }
 
+// A worker whose broker says that it does not lead the partition asks for a new
+// assignment. It is sent one in any case: here, the same.
 func ExampleT_TriggerReassign() {
-	broker := sarama.NewBroker("one:9092")
-	m, _ := mapper.Spawn(mapper.Config{}, leaders{7: broker})
-	f := &fetcher{7, make(chan mapper.Executor, 1)}
-	m.OnWorkerSpawned(f)
-	first := <-f.assigned
-
-	m.TriggerReassign(f) // the broker said that it does not lead the partition
-	again := <-f.assigned
-	fmt.Println("confirmed:", again == first)
-
+	m, f := assigned()
+	m.TriggerReassign(f)
+	executor := <-f.assigned
+	fmt.Println("partition", f.partition, "is served by", executor.BrokerConn().Addr())
 	m.OnWorkerStopped(f)
 	m.Stop()
-	// Output: confirmed: true
+	// Output:
+	// partition 0 is served by one:9092
+	// one:9092 is not needed any more
 }
 
-func ExampleT_Acquire() {
-	m, _ := mapper.Spawn(mapper.Config{}, leaders{7: sarama.NewBroker("one:9092")})
-	f := &fetcher{7, make(chan mapper.Executor, 1)}
+// assigned returns a mapper and a worker that has its first assignment.
+func assigned() (*mapper.T, *fetcher) {
+	m, err := mapper.Spawn(mapper.Config{}, leaders{0: sarama.NewBroker("one:9092")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	f := &fetcher{0, make(chan mapper.Executor, 1)}
 	m.OnWorkerSpawned(f)
 	<-f.assigned
+	return m, f
+}
+
+// A goroutine that is not the one that reads a worker's assignments pins the
+// executor while it uses it.
+func ExampleT_Acquire() {
+	m, f := assigned()
 
 	lease, ok := m.Acquire(f)
-	fmt.Println(ok, lease.Executor().BrokerConn().Addr())
 	m.OnWorkerStopped(f)
-	// The executor has lost its last worker, but is not stopped before this:
-	lease.Release()
-
-	m.Stop()
+	fmt.Println(ok, lease.Executor().BrokerConn().Addr(), "can be used until the lease is released")
 	_, ok = m.Acquire(f)
-	fmt.Println(ok)
+	fmt.Println(ok, "for a worker that has stopped")
+	lease.Release()
+	m.Stop()
 	// Output:
-	// true one:9092
-	// false
+	// true one:9092 can be used until the lease is released
+	// false for a worker that has stopped
+	// one:9092 is not needed any more
 }
 
 func ExampleT_Shutdown() {
-	m, _ := mapper.Spawn(mapper.Config{}, leaders{7: sarama.NewBroker("one:9092")})
-	f := &fetcher{7, make(chan mapper.Executor, 1)}
-	m.OnWorkerSpawned(f)
-	<-f.assigned
+	m, f := assigned()
 
 	ctx, cancel := context.WithTimeout(context.Background(), time.Millisecond)
 	defer cancel()
-	fmt.Println(m.Shutdown(ctx) != nil) // the worker still lives
+	err := m.Shutdown(ctx)
+	fmt.Println(errors.Is(err, context.DeadlineExceeded), "while a worker lives")
 	m.OnWorkerStopped(f)
 	fmt.Println(m.Shutdown(context.Background()))
 	// Output:
-	// true
+	// true while a worker lives
+	// one:9092 is not needed any more
 	// <nil>
 }
 
-func ExampleT_Snapshot() {
-	m, _ := mapper.Spawn(mapper.Config{}, leaders{7: sarama.NewBroker("one:9092")})
-	f := &fetcher{7, make(chan mapper.Executor, 1)}
-	m.OnWorkerSpawned(f)
-	<-f.assigned
-
-	for _, a := range m.Snapshot() {
-		fmt.Println(a.Worker.(*fetcher).partition, a.BrokerConn.Addr(), a.Pending)
-	}
-	m.OnWorkerStopped(f)
-	m.Stop()
-	// Output: 7 one:9092 false
-}
-
-// metadata is a resolver that answers for many workers with one request.
+// metadata is a resolver that asks for many partitions in one request.
 type metadata struct{ leaders }
 
-func (r metadata) ResolveBrokers(_ context.Context, workers []mapper.Worker) []mapper.Resolution {
-	// One request for all of them would go here, bounded by the context.
-	resolutions := make([]mapper.Resolution, len(workers))
+func (d metadata) ResolveBrokers(_ context.Context, workers []mapper.Worker) []mapper.Resolution {
+	resolutions := make([]mapper.Resolution, len(workers)) // out of one response
 	for i, w := range workers {
-		resolutions[i].BrokerConn, resolutions[i].Err = r.ResolveBroker(w)
+		conn, err := d.ResolveBroker(w)
+		if conn == nil {
+			err = sarama.ErrLeaderNotAvailable
+		}
+		resolutions[i] = mapper.Resolution{BrokerConn: conn, Err: err}
 	}
 	return resolutions
 }
 
 func ExampleBatchResolver() {
-	var r mapper.BatchResolver = metadata{leaders{7: sarama.NewBroker("one:9092")}}
-	m, _ := mapper.Spawn(mapper.Config{}, r)
-	f := &fetcher{7, make(chan mapper.Executor, 1)}
-	m.OnWorkerSpawned(f)
-	fmt.Println((<-f.assigned).BrokerConn().Addr())
+	m, err := mapper.Spawn(mapper.Config{}, metadata{leaders{0: sarama.NewBroker("one:9092")}})
+	if err != nil {
+		log.Fatal(err)
+	}
+	led, orphan := &fetcher{0, make(chan mapper.Executor, 1)}, &fetcher{1, make(chan mapper.Executor, 1)}
+	m.OnWorkerSpawned(orphan) // is tried again and again
+	m.OnWorkerSpawned(led)
+	executor := <-led.assigned
+	fmt.Println("partition", led.partition, "is served by", executor.BrokerConn().Addr())
+	m.OnWorkerStopped(led)
+	m.OnWorkerStopped(orphan)
+	m.Stop()
+	// Output:
+	// partition 0 is served by one:9092
+	// one:9092 is not needed any more
+}
+
+func ExampleT_Snapshot() {
+	m, f := assigned()
+	for _, row := range m.Snapshot() {
+		fmt.Println(row.Worker == f, row.BrokerConn.Addr(), row.Pending)
+	}
 	m.OnWorkerStopped(f)
 	m.Stop()
-	// Output: one:9092
+	// Output:
+	// true one:9092 false
+	// one:9092 is not needed any more
 }

@@ -86,13 +86,22 @@ func (r *reason) take() error {
 // mapper publishes the executor and then looks for the hash. One of them sees
 // the other.
 type earlyFailures struct {
-	n      atomicx.Uint64
-	hashes [32]atomicx.Uint64
+	n     atomicx.Uint64
+	cells [32]atomicx.Uint64 // cellOf what was noted there last
 }
+
+// cellOf returns what the i-th note of a hash leaves behind: the hash, and in its
+// place the low bits of the lap. A caller that sleeps between counting its note
+// and leaving it may cover a newer one; the lap gives it away.
+func cellOf(i, h uint64) uint64 { return h<<lapBits | lapOf(i) }
+
+func lapOf(i uint64) uint64 { return i / uint64(len(earlyFailures{}.cells)) % (1 << lapBits) }
+
+const lapBits = 16
 
 func (f *earlyFailures) note(h uint64) {
 	i := f.n.Inc() - 1
-	f.hashes[i%uint64(len(f.hashes))].Store(h)
+	f.cells[i%uint64(len(f.cells))].Store(cellOf(i, h))
 }
 
 // count returns how many were noted so far.
@@ -101,11 +110,12 @@ func (f *earlyFailures) count() uint64 { return f.n.Load() }
 // since reports whether h was noted, or may have been, after count returned n.
 func (f *earlyFailures) since(n, h uint64) bool {
 	end := f.n.Load()
-	if end-n > uint64(len(f.hashes)) {
+	if end-n > uint64(len(f.cells)) {
 		return true
 	}
 	for ; n != end; n++ {
-		if f.hashes[n%uint64(len(f.hashes))].Load() == h {
+		v := f.cells[n%uint64(len(f.cells))].Load()
+		if v == cellOf(n, h) || v%(1<<lapBits) != lapOf(n) {
 			return true
 		}
 	}

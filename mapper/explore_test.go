@@ -198,6 +198,10 @@ func TestExplore_S5_StopAndRespawn(t *testing.T) {
 	mapped(t, two, assigned(2, 1), then(stop(0), spawn(0)))
 }
 
+func TestExplore_S5_StopRespawnAndStop(t *testing.T) {
+	mapped(t, two, assigned(2, 1), then(stop(0), spawn(0), stop(0)))
+}
+
 func TestExplore_S5_StopAndRespawnAgainstTrigger(t *testing.T) {
 	mapped(t, two, assigned(2, 1), then(stop(0), spawn(0)), trigger(0))
 }

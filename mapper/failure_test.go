@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -76,29 +78,35 @@ func TestS5_NothingComesAfterTheEnd(t *testing.T) {
 			return func() {}
 		},
 	}
-	for name, begin := range cases {
-		t.Run(name, func(t *testing.T) {
-			eachKind(t, func(t *testing.T, kind func(*world) mapper.Resolver) {
-				x := newWorld(t, mapper.Config{}, kind)
-				a := broker("a")
-				w := x.worker("w", a, 1)
-				x.assigned(a, w)
-				pass(time.Second)
-				later := begin(x, w)
-				x.end(w)
-				x.forget()
-				later()
-				pass(time.Hour)
-				if len(x.asks)+len(x.spawns) != 0 {
-					t.Errorf("after the end: %d resolutions, %d spawns", len(x.asks), len(x.spawns))
-				}
-				w.empty()
-				for _, e := range x.all {
-					e.stopped(true)
-				}
+	test := func(t *testing.T, slow bool) {
+		for name, begin := range cases {
+			t.Run(name, func(t *testing.T) {
+				eachKind(t, func(t *testing.T, kind func(*world) mapper.Resolver) {
+					x := newWorld(t, mapper.Config{}, kind)
+					a := broker("a")
+					w := x.worker("w", a, 1)
+					x.assigned(a, w)
+					pass(time.Second)
+					later := begin(x, w)
+					x.end(w)
+					if x.forget(); slow {
+						settle() // the mapper knows of the end before the rest comes
+					}
+					later()
+					pass(time.Hour)
+					if len(x.asks)+len(x.spawns) != 0 {
+						t.Errorf("after the end: %d resolutions, %d spawns", len(x.asks), len(x.spawns))
+					}
+					w.empty()
+					for _, e := range x.all {
+						e.stopped(true)
+					}
+				})
 			})
-		})
+		}
 	}
+	t.Run("known", func(t *testing.T) { test(t, true) })
+	t.Run("at once", func(t *testing.T) { test(t, false) })
 }
 
 // The same with a respawn right after the end: the new life has its own
@@ -148,6 +156,46 @@ func TestS5_StopAndRespawnAreNotCoalescedAway(t *testing.T) {
 			w.empty()
 			old.stopped(true)
 		}
+	})
+}
+
+// Lives that begin and end while the mapper looks at the ones before: however
+// they fall, the last end is the last word. In each round the mapper finds many
+// workers that live again, and looks at one after the other; their ends come
+// from the other side, so somewhere they meet.
+func TestS5_LivesThatEndWhileTheMapperLooks(t *testing.T) {
+	run(t, func(t *testing.T) {
+		a := broker("a")
+		f := newFreezer()
+		m := simple(t, mapper.Config{Backoff: f.backoff}, func(mapper.Worker) (*sarama.Broker, error) { return a, nil })
+		cold := make(chanWorker, 1000)
+		ws := make([]*otherWorker, 100)
+		for i := range ws {
+			ws[i] = &otherWorker{make(chan mapper.Executor, 1000)}
+		}
+		for range 200 {
+			m.OnWorkerSpawned(cold)
+			for _, w := range ws {
+				m.OnWorkerSpawned(w)
+			}
+			settle()
+			f.freeze(m, cold)
+			for _, w := range ws {
+				m.OnWorkerStopped(w)
+				m.OnWorkerSpawned(w)
+			}
+			f.melt()
+			runtime.Gosched() // else all is over before the mapper runs
+			for _, w := range slices.Backward(ws) {
+				m.OnWorkerStopped(w)
+			}
+			m.OnWorkerStopped(cold)
+			settle()
+			if s := m.Stats(); s.WorkersSpawned != s.WorkersStopped || s.Executors != 0 {
+				t.Fatalf("nobody lives, but: %+v", s)
+			}
+		}
+		m.Stop()
 	})
 }
 

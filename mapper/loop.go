@@ -193,6 +193,7 @@ func (l *loop) lookAt(e *workerEntry) {
 		alive := w&aliveBit != 0
 		if s.on != nil && (!alive || s.on.epoch != epochOf(w)) {
 			l.endLife(s)
+			continue // that may have retired the entry
 		}
 		if !alive {
 			l.retire(e) // nothing is to be done for lives that nobody has seen

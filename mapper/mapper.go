@@ -102,10 +102,13 @@ type Config struct {
 	MaxConcurrentResolves int
 	// RingSize is how many notifications may wait for the mapper before it has
 	// to look through its workers for more; rounded up to a power of two. More
-	// are never lost and never make their callers wait. 0: 4096.
+	// are never lost and never make their callers wait: a ring as large as the
+	// number of workers that may notify at once merely saves the mapper work. It
+	// takes 16 bytes for each. 0: 16384.
 	RingSize int
 	// Logger receives what goes wrong, at level Warn, and the life of executors,
-	// at level Debug, with the keys worker, broker, executor, attempt and err.
+	// at level Debug, with the keys worker (the first, where workers says how
+	// many), broker, executor, attempt and err.
 	// Its handler is called on goroutines of the mapper and should not block.
 	// nil: nothing is logged.
 	Logger *slog.Logger
@@ -113,7 +116,7 @@ type Config struct {
 
 const (
 	defaultMaxConcurrentResolves = 16
-	defaultRingSize              = 4096
+	defaultRingSize              = 1 << 14
 	maxRingSize                  = 1 << 24
 
 	minBackoff = 10 * time.Millisecond

@@ -16,9 +16,8 @@ import (
 // freezer is a Backoff that stops the mapper's goroutine in its tracks, which a
 // Backoff must not do: a caller that waited for the mapper would wait for ever.
 type freezer struct {
-	armed  atomic.Bool
-	frozen chan struct{}
-	thaw   chan struct{}
+	armed        atomic.Bool
+	frozen, thaw chan struct{}
 }
 
 func newFreezer() *freezer {
@@ -27,7 +26,7 @@ func newFreezer() *freezer {
 
 func (f *freezer) backoff(int) time.Duration {
 	if f.armed.CompareAndSwap(true, false) {
-		close(f.frozen)
+		f.frozen <- struct{}{}
 		<-f.thaw
 	}
 	return 100 * time.Millisecond
@@ -39,6 +38,9 @@ func (f *freezer) freeze(m *mapper.T, w mapper.Worker) {
 	m.TriggerReassign(w)
 	<-f.frozen
 }
+
+// melt lets the mapper go on.
+func (f *freezer) melt() { f.thaw <- struct{}{} }
 
 // While the mapper's goroutine does not move at all, and long after the ring is
 // full, every notification returns; nothing of it is lost.
@@ -90,7 +92,7 @@ func TestS7_NotificationsDoNotWaitForTheMapper(t *testing.T) {
 				if len(x.asks) != 0 {
 					t.Fatal("the mapper is not frozen: the test proves nothing")
 				}
-				close(f.thaw)
+				f.melt()
 				settle()
 				for i, w := range old {
 					if i%4 == 1 {

@@ -202,7 +202,7 @@ func (c *chaos) live(w *worker, lives, deeds int) {
 					w.take()
 				}
 			default:
-				c.dawdle(r, 10*time.Minute)
+				c.dawdle(r, 3*time.Minute)
 			}
 		}
 		if life < lives-1 {
@@ -317,7 +317,7 @@ func TestRandom(t *testing.T) {
 	for name, kind := range kinds {
 		for _, ring := range []int{1, 0} {
 			t.Run(fmt.Sprintf("%s/ring=%d", name, ring), func(t *testing.T) {
-				runChaos(t, false, ring, kind, 16, 10, 40)
+				runChaos(t, false, ring, kind, 16, 20, 40)
 			})
 			t.Run(fmt.Sprintf("%s/ring=%d/virtual", name, ring), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) { runChaos(t, true, ring, kind, 8, 5, 40) })
