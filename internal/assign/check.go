@@ -69,6 +69,11 @@ func (m *Machine) ConnState(c Conn, s *ConnState) {
 // due, some of them perhaps for a life that has ended.
 func (m *Machine) Ready() int { return len(m.ready.q) - m.ready.head }
 
+// AppendReady appends that list, in its order.
+func (m *Machine) AppendReady(ws []Worker) []Worker {
+	return append(ws, m.ready.q[m.ready.head:]...)
+}
+
 // Records returns how many records of holds and of timers there are, used or not,
 // and how long the list of workers that are due has room to be (S8).
 func (m *Machine) Records() (holds, timers, ready int) {

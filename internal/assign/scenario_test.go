@@ -40,6 +40,8 @@ var update = flag.Bool("update", false, "rewrite the effects in testdata/*.txt, 
 //	cap w1 2         its channel has room for two from now on
 //	gone w1          its life has ended, "stop w1" is still to come: a send is dropped
 //	report e1        its failure was reported, "fail e1" is still to come
+//	times early w1   all were resolved long ago, but w1 just now, and no timer is due;
+//	                 after due: but these, in this order; after looks: looks at these
 //	next             says when the next Tick is needed
 //	show w1          says what the machine knows of w1; also of a connection
 //
@@ -60,7 +62,7 @@ func TestScenarios(t *testing.T) {
 			}
 			got, err := replay(string(want), nil)
 			if err != nil {
-				t.Fatalf("%v\n%s", err, got)
+				t.Fatalf("%v:\n%s", err, lastLines(got))
 			}
 			if *update && got != string(want) {
 				if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
@@ -69,7 +71,7 @@ func TestScenarios(t *testing.T) {
 				return
 			}
 			if got != string(want) {
-				t.Fatalf("the effects differ. Want:\n%s\nGot:\n%s", want, got)
+				t.Fatal(difference(string(want), got))
 			}
 		})
 	}
@@ -118,11 +120,27 @@ func TestStateSaysEnough(t *testing.T) {
 				scenario := shows.ReplaceAllString(string(text), "")
 				want, _ := replay(scenario, nil)
 				if got, err := replay(scenario, renew); err != nil || got != want {
-					t.Errorf("%s: %v. Want:\n%s\nGot:\n%s", file, err, want, got)
+					t.Errorf("%s: %v: %s", file, err, difference(want, got))
 				}
 			}
 		})
 	}
+}
+
+// difference says where two scenarios part.
+func difference(want, got string) string {
+	w, g := strings.SplitAfter(want, "\n"), strings.SplitAfter(got, "\n")
+	i := 0
+	for i < min(len(w), len(g)) && w[i] == g[i] {
+		i++
+	}
+	upTo := func(lines []string) string { return lastLines(strings.Join(lines[:min(i+1, len(lines))], "")) }
+	return fmt.Sprintf("line %d differs. Want:\n%s\nGot:\n%s", i+1, upTo(w), upTo(g))
+}
+
+func lastLines(text string) string {
+	lines := strings.SplitAfter(text, "\n")
+	return strings.Join(lines[max(0, len(lines)-10):], "")
 }
 
 // runner replays one scenario.
@@ -165,7 +183,9 @@ func (r *runner) channel(w Worker) *channel {
 // replay returns the scenario with the effects that its events have. After each
 // event it calls renew, if there is one.
 func replay(scenario string, renew func(*runner)) (string, error) {
+	const start = Time(time.Hour) // so that there is a time before
 	r := &runner{
+		now: start, shift: start,
 		channels: map[Worker]*channel{}, asked: map[Worker]Time{}, old: map[Worker]bool{}, answers: map[Worker]Conn{},
 		conns: map[Executor]Conn{}, stopping: map[Executor]bool{}, spawning: map[Conn]bool{}, pinned: map[Executor]bool{}, failed: map[Executor]bool{},
 	}
@@ -196,7 +216,7 @@ func replay(scenario string, renew func(*runner)) (string, error) {
 		}
 	}
 	if i := strings.Index(r.out.String(), "  !"); i >= 0 {
-		return r.out.String(), errors.New("a rule is broken: see the line with a !")
+		return r.out.String(), errors.New("a rule is broken, see the line with an exclamation mark")
 	}
 	return r.out.String(), nil
 }
@@ -368,6 +388,8 @@ func (r *runner) surroundings(what string, a *args) error {
 		r.channel(a.worker()).gone = true
 	case "report":
 		r.failed[a.executor()] = true
+	case "times":
+		r.recast(a)
 	case "next":
 		if due, ok := r.machine.Next(); ok {
 			r.say("timer in %v", time.Duration(due-r.now))
@@ -384,6 +406,46 @@ func (r *runner) surroundings(what string, a *args) error {
 		return errors.New("no such event")
 	}
 	return a.err
+}
+
+// recast gives the machine other times, as if all had happened at other moments.
+func (r *runner) recast(a *args) {
+	const long = Time(5 * time.Second)
+	began, due, looks := map[Worker]Time{}, map[Worker]Time{}, map[Worker]Time{}
+	lists := map[string]map[Worker]Time{"early": began, "due": due, "looks": looks}
+	list := began
+	for a.err == nil && len(a.words) > 0 {
+		if l := lists[a.words[0]]; l != nil {
+			list = l
+			a.words = a.words[1:]
+			continue
+		}
+		w := a.worker()
+		list[w] = r.now
+		if rank := Time(len(due) + len(looks)); rank > 0 {
+			list[w] -= 100 - rank
+		}
+	}
+	h := Horizon{Times: func(w Worker) Times {
+		_, flying := r.asked[w]
+		t := Times{Began: r.now - 20*long, Due: r.now + long, Look: r.now + long}
+		if at, ok := began[w]; ok {
+			t.Began = at
+		} else if flying {
+			t.Due = r.now // of the one that follows
+		}
+		if at, ok := due[w]; ok {
+			t.Due = at
+		}
+		if at, ok := looks[w]; ok {
+			t.Look = at
+		}
+		return t
+	}}
+	r.machine.Load(r.machine.AppendState(nil, r.now, h), r.now, h)
+	for w := range r.asked {
+		r.asked[w] = h.Times(w).Began
+	}
 }
 
 func (r *runner) say(format string, args ...any) { fmt.Fprintf(&r.out, "  "+format+"\n", args...) }

@@ -105,16 +105,15 @@ const (
 // blank reports that nothing depends on what the record says.
 func (r *worker) blank() bool { return !r.alive && !r.flying }
 
-// AppendState appends the state at now to b: equal bytes, of machines of one
-// Config, if and only if the machines answer equal events at equal distances
-// from now with equal effects, as far as h tells. Attempt and Next are no part
-// of that. AppendState is for when the effects of a Step have been performed: it
-// knows of no Send that may still fail. The bytes hold times relative to now,
-// lists in their order, and handles; which records the lists are made of does
-// not show.
+// AppendState appends the state at now to b. Machines of one Config with equal
+// bytes answer equal events, at equal distances from now, with equal effects. What
+// can make no difference, as far as h tells, is left out: the history, which
+// records lists are made of, the time of day, what the accessors say of a
+// resolution that is over. Handles and the order of lists do make one.
 //
-// Load makes the machine again from the bytes, which is how it is checked that
-// they say enough.
+// AppendState is for when the effects of a Step have been performed: it knows of
+// no Send that may still fail. Load makes the machine again from the bytes, which
+// is how it is checked that they say enough.
 func (m *Machine) AppendState(b []byte, now Time, h Horizon) []byte {
 	b = binary.AppendUvarint(b, uint64(m.calls))
 	for w, r := range m.workers.all(h.Handles) {
@@ -303,6 +302,9 @@ func (m *Machine) Load(state []byte, now Time, h Horizon) {
 		m.worker(w).queued = true
 		m.ready.push(w)
 	}
+	if h.Times != nil {
+		return
+	}
 	var overdue []int32
 	for id := d.handle(); id != none; id = d.handle() {
 		if wait := Time(d.int()); wait > 0 {
@@ -380,7 +382,10 @@ func (r *worker) loadTimes(d *decoder, bits byte, now Time, h Horizon) {
 
 // giveTimes makes up the times that a state has left out.
 func (m *Machine) giveTimes(w Worker, r *worker, waits bool, t Times) {
-	r.began, r.due = t.Began, t.Due
+	r.began = t.Began
+	if waits || r.flying {
+		r.due = t.Due
+	}
 	r.fresh = r.alive && r.stale // the first of a life
 	if waits {
 		m.timers.set(m, w, retry, t.Due)

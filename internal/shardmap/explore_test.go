@@ -140,6 +140,9 @@ func (s script) check(m *Map[int, int], actors []*actor, before map[int]*Entry[i
 			quiet = quiet && c.done
 		}
 	}
+	if err := m.Audit(quiet); err != nil {
+		return err
+	}
 	after := map[int]*Entry[int, int]{}
 	for k := range keys {
 		if e := m.Load(k, s.hash(k)); e != nil {
@@ -162,6 +165,8 @@ func (s script) check(m *Map[int, int], actors []*actor, before map[int]*Entry[i
 		e := NewEntry[int, int](k, s.hash(k))
 		if actual, loaded := m.LoadOrInsert(e); loaded != (after[k] != nil) || loaded && actual != after[k] {
 			return fmt.Errorf("insert %d afterwards: %p, %v", k, actual, loaded)
+		} else if err := m.Audit(false); err != nil {
+			return err
 		} else if m.Load(k, e.hash) != actual || !m.Remove(actual) || m.Load(k, e.hash) != nil || m.Remove(actual) {
 			return fmt.Errorf("key %d is broken afterwards", k)
 		}
@@ -197,6 +202,10 @@ var scripts = []struct {
 		func(a *actor) { a.insert(1) },
 		func(a *actor) { a.load(0); a.load(1) },
 	}}},
+	{"grow, range", script{hash: apart, cells: 2, there: []int{0}, threads: []func(*actor){
+		func(a *actor) { a.insert(1) },
+		func(a *actor) { a.visit(a.given[0]) },
+	}}},
 	{"grow, remove", script{hash: apart, cells: 2, there: []int{0}, threads: []func(*actor){
 		func(a *actor) { a.insert(1) },
 		func(a *actor) { a.remove(0, a.given[0]); a.load(0) },
@@ -229,6 +238,10 @@ var scripts = []struct {
 		func(a *actor) { a.insert(1) },
 		func(a *actor) { a.insert(1); a.load(1) },
 	}}},
+	{"alike, grow, load", script{hash: alike, cells: 4, there: []int{0, 1, 2}, threads: []func(*actor){
+		func(a *actor) { a.insert(3) },
+		func(a *actor) { a.load(1); a.load(2) },
+	}}},
 	{"alike, grow, remove", script{hash: alike, cells: 2, there: []int{0}, threads: []func(*actor){
 		func(a *actor) { a.insert(1) },
 		func(a *actor) { a.remove(0, a.given[0]); a.load(1) },
@@ -255,7 +268,7 @@ var scripts = []struct {
 		func(a *actor) { a.insert(1) },
 		func(a *actor) { a.insert(2); a.remove(0, a.given[0]); a.insert(3); a.load(0) },
 	}}},
-	{"grow, range", script{hash: apart, cells: 2, preemptions: 2, there: []int{0}, threads: []func(*actor){
+	{"grow, grow, range", script{hash: apart, cells: 2, preemptions: 2, there: []int{0}, threads: []func(*actor){
 		func(a *actor) { a.insert(1) },
 		func(a *actor) { a.visit(a.given[0]) },
 		func(a *actor) { a.insert(2) },
@@ -291,6 +304,34 @@ var scripts = []struct {
 		func(a *actor) { a.insert(2) },
 		func(a *actor) { a.remove(0, a.given[0]) },
 	}}},
+}
+
+// TestExploreHash has the first keys hashed by several goroutines at once: a key
+// has one hash for ever, whoever settled on which type.
+func TestExploreHash(t *testing.T) {
+	p, q := &byPointer{"p"}, &byOther{"q"}
+	explore.Verify(t, explore.Options{}, func(prog *explore.Program) {
+		m := New[named, int]()
+		keys := []named{p, q, p}
+		var got [3]uint64
+		for i, k := range keys {
+			prog.Go(func() {
+				h, ok := m.Hash(k)
+				if again, _ := m.Hash(k); !ok || again != h {
+					explore.Failf("%v hashes to %d, then to %d", k, h, again)
+				}
+				got[i] = h
+			})
+		}
+		prog.Check(func() error {
+			for i, k := range keys {
+				if h, _ := m.Hash(k); h != got[i] {
+					return fmt.Errorf("%v hashed to %d, now to %d", k, got[i], h)
+				}
+			}
+			return nil
+		})
+	})
 }
 
 func TestExplore(t *testing.T) {

@@ -60,9 +60,13 @@ func (m *Map[K, V]) hashSlow(k K) (h uint64, ok bool) {
 		if w.typ == 0 {
 			return 0, false
 		}
-		if m.home.Load() == noHome && w.data != nil && reflect.TypeOf(k).Kind() == reflect.Pointer {
+		if m.home.Load() == noHome && reflect.TypeOf(k).Kind() == reflect.Pointer {
 			m.home.CompareAndSwap(noHome, uint64(w.typ))
-			return m.Hash(k)
+		}
+		// Somebody may have settled the home since hashExact looked, and on this
+		// type: then there is no other hash for k than the exact one.
+		if h = m.hashExact(k); h != 0 {
+			return h, true
 		}
 	}
 	defer func() {

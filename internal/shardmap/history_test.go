@@ -1,3 +1,5 @@
+//go:build explore
+
 package shardmap
 
 import (
@@ -17,15 +19,6 @@ type (
 		ok     bool             // loaded, removed
 		done   bool             // false: it stopped on the way, and may have happened or not
 	}
-	action uint8
-)
-
-const (
-	inserts action = iota
-	removes
-	loads
-	raises // the flag: a word beside the map, which shows what came before what
-	sees
 )
 
 // flagKey is where the flag is among the keys of the plain map.

@@ -12,6 +12,17 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
+// action is something that a goroutine does to a map.
+type action uint8
+
+const (
+	inserts action = iota
+	removes
+	loads
+	raises // the flag: a word beside the map, which shows what came before what
+	sees
+)
+
 // An operation on one key, and what it returned. Entries go by the number in
 // their value; 0 is no entry.
 type (
@@ -70,7 +81,7 @@ func TestLinearizable(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			for range 60 {
-				history := record(hash)
+				history := observe(hash)
 				if res := porcupine.CheckOperationsTimeout(linearModel, history, time.Minute); res != porcupine.Ok {
 					t.Fatalf("%v: %v", res, history)
 				}
@@ -79,7 +90,8 @@ func TestLinearizable(t *testing.T) {
 	}
 }
 
-func record(hash func(int) uint64) []porcupine.Operation {
+// observe runs a few clients and returns what they did, with the times of it.
+func observe(hash func(int) uint64) []porcupine.Operation {
 	const (
 		clients = 3
 		keys    = 3

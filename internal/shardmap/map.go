@@ -99,20 +99,17 @@ func (m *Map[K, V]) Load(k K, h uint64) *Entry[K, V] {
 		c := &t.cells[i&t.mask]
 		ch := c.h.Load()
 		if ch != h {
-			if ch > cellClosed {
-				continue
-			}
-			if ch == cellEmpty {
+			if ch <= cellClosed {
 				return nil
 			}
-		} else {
-			p := c.e.Load()
-			switch tagOf(p) {
-			case tagLive, tagFrozen:
-				return entryOf[K, V](p)
-			case tagDead:
-				return nil
-			}
+			continue
+		}
+		p := c.e.Load()
+		switch tagOf(p) {
+		case tagLive, tagFrozen:
+			return entryOf[K, V](p)
+		case tagDead:
+			return nil
 		}
 		t = t.next.Load()
 		i = t.home(h) - 1
@@ -121,24 +118,18 @@ func (m *Map[K, V]) Load(k K, h uint64) *Entry[K, V] {
 
 // loadKeyed is Load for hashes that several keys may share.
 func (m *Map[K, V]) loadKeyed(t *table, k K, h uint64) *Entry[K, V] {
-	for ; t != nil; t = t.next.Load() {
-		moved := false
+	for moved := true; moved; t = t.next.Load() {
+		moved = false
 		for i := t.home(h); ; i++ {
 			c := &t.cells[i&t.mask]
 			ch := c.h.Load()
-			if ch > cellClosed && ch != h {
-				continue
-			}
-			if ch != h {
-				if ch == cellEmpty && !moved {
-					return nil
-				}
+			if ch <= cellClosed {
 				break
 			}
-			p := c.e.Load()
-			if p == nil && !moved {
-				return nil
+			if ch != h {
+				continue
 			}
+			p := c.e.Load()
 			if p == nil {
 				break
 			}
@@ -168,8 +159,8 @@ func (m *Map[K, V]) LoadOrInsert(e *Entry[K, V]) (actual *Entry[K, V], loaded bo
 			s.CompareAndSwap(nil, newTable(minCells))
 			continue
 		}
-		p, outcome := m.insert(t, e)
-		switch outcome {
+		p, res := m.insert(t, e)
+		switch res {
 		case inserted:
 			return e, false
 		case present:
@@ -250,14 +241,13 @@ probe:
 // means that e was removed before or never inserted.
 func (m *Map[K, V]) Remove(e *Entry[K, V]) bool {
 	h := e.hash
-	for t := m.shards[h>>shardShift].Load(); t != nil; t = t.next.Load() {
-		moved := false
+	t := m.shards[h>>shardShift].Load()
+	for moved := t != nil; moved; t = t.next.Load() {
+		moved = false
+	probe:
 		for i := t.home(h); ; {
 			c := &t.cells[i&t.mask]
 			ch := c.h.Load()
-			if ch == cellEmpty && !moved {
-				return false
-			}
 			if ch <= cellClosed {
 				break
 			}
@@ -266,26 +256,22 @@ func (m *Map[K, V]) Remove(e *Entry[K, V]) bool {
 				continue
 			}
 			p := c.e.Load()
-			tag := tagOf(p)
-			if p == live(e) {
+			switch tag := tagOf(p); {
+			case p == live(e):
 				if c.e.CompareAndSwap(p, deadOf(p, h)) {
 					t.dead.Inc()
 					return true
 				}
 				continue
-			}
-			if tag == tagFrozen && entryOf[K, V](p) == e {
+			case tag == tagFrozen && entryOf[K, V](p) == e:
 				m.moveCell(t, c)
-				break
-			}
-			if tag == tagMoved {
 				moved = true
+				break probe
+			case tag == tagMoved:
+				moved = true // perhaps e's cell
 			}
 			if h&exact != 0 {
-				if tag != tagMoved {
-					return false
-				}
-				break
+				break // there is no other cell of this hash
 			}
 			i++
 		}

@@ -77,6 +77,9 @@ func checkModel(t *rapid.T) {
 			}
 		},
 	})
+	if err := m.Audit(true); err != nil {
+		t.Fatal(err)
+	}
 	for k := range keys {
 		if find(k) != ref[k] {
 			t.Fatalf("in the end, load %d: %p, want %p", k, find(k), ref[k])
@@ -172,6 +175,9 @@ func stress(t *testing.T, hash func(k int) uint64) {
 	}
 	if m.Len() != want {
 		t.Errorf("length %d, want %d", m.Len(), want)
+	}
+	if err := m.Audit(true); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -285,6 +291,25 @@ func TestHash(t *testing.T) {
 	if h, ok := m.Hash(byValue{"q"}); !ok || m.Load(byValue{"q"}, h) == nil {
 		t.Error("an equal value was not found")
 	}
+}
+
+// TestMix undoes mix: two addresses never have one hash.
+func TestMix(t *testing.T) {
+	inverse := uint64(1) // of mix's factor, by Newton
+	for range 6 {
+		inverse *= 2 - 0xd6e8feb86659fd93*inverse
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		x := rapid.Uint64Range(1, 1<<63-1).Draw(t, "x")
+		h := mix(x)
+		if h&exact == 0 || h == exact {
+			t.Fatalf("%#x hashes to %#x", x, h)
+		}
+		y := h >> 1 * inverse << 1 >> 1
+		if y ^= y >> 26; y^y>>52 != x {
+			t.Fatalf("%#x is not what %#x is the hash of", y^y>>52, h)
+		}
+	})
 }
 
 func TestHashOfPlainTypes(t *testing.T) {

@@ -13,9 +13,13 @@ const minCells = 4
 // A cell's hash word is written at most once.
 const (
 	cellEmpty  = 0 // no key's: the probe for a key that is in no cell before ends here
-	cellClosed = 1 // was empty when the table was replaced: go on to the next table
+	cellClosed = 1 // was empty when the table was replaced: insert into the next one
 	// Any other value is the hash of the cell's key.
 )
+
+// For a look-up a closed cell is as good as an empty one. Nobody inserts into the
+// next table before it is current, and for the look-up it was not: so the key
+// that is in no cell before was in no table when the look-up began.
 
 // A cell's state is a pointer whose low bits are a tag. It is always nil or a
 // pointer into a live object, the entry or marks, which is all that the garbage

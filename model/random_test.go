@@ -1,0 +1,120 @@
+package model
+
+import (
+	"flag"
+	"os"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func init() {
+	checks := "2000"
+	if raceEnabled {
+		checks = "200"
+	}
+	if err := flag.Set("rapid.checks", checks); err != nil { // the command line has the last word
+		panic(err)
+	}
+}
+
+// TestRandom walks where the search does not get: more workers, more connections,
+// no bound on what happens, time in small steps, backoffs with jitter, and
+// somebody who sends on channels that are not his. The machine goes through all
+// of it without being made anew, next to the plain bookkeeping in book.go. What
+// fails shrinks to a few actions and is printed as a scenario.
+func TestRandom(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		cfg := Config{
+			Name:    "random",
+			Workers: rapid.IntRange(1, MaxWorkers).Draw(t, "workers"),
+			Conns:   rapid.IntRange(1, 3).Draw(t, "conns"),
+			Room:    rapid.IntRange(1, maxRoom).Draw(t, "room"),
+			Batch:   rapid.Bool().Draw(t, "batch"),
+			Calls:   rapid.IntRange(1, 3).Draw(t, "calls"),
+			Backoff: rapid.SampledFrom([][]int{nil, {1}, {1, 2, 4}, {4, 1}}).Draw(t, "backoff"),
+			Late:    true,
+			Budget: Budget{
+				Lives: Always, Stops: Always, Triggers: Always, Refusals: Always, Nils: Always, Unfits: Always,
+				Reports: Always, Leases: Always,
+			},
+			MaxLeases: 2,
+
+			steps:     []time.Duration{time.Millisecond, 10 * time.Millisecond, 21 * time.Millisecond, Unit},
+			wait:      10 * time.Millisecond,
+			RulesOnly: os.Getenv("BROKERMAP_MODEL") == "rules",
+
+			sendsFail: rapid.Bool().Draw(t, "sends fail"),
+		}
+		if rapid.Bool().Draw(t, "jitter") {
+			cfg.jitter = func(attempt, ticks int) time.Duration {
+				return time.Duration((attempt*7+ticks*5)%11) * time.Millisecond
+			}
+		}
+		x, err := NewWorld(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.Record()
+		if err := walk(t, x); err != nil {
+			t.Fatalf("%v. As a scenario for internal/assign/testdata:\n%s", err, x.Recorded())
+		}
+	})
+}
+
+// walk takes random actions and then lets all that lives come to its end.
+func walk(t *rapid.T, x *World) error {
+	var actions []Action
+	for range rapid.IntRange(0, 400).Draw(t, "length") {
+		actions = x.Actions(actions[:0])
+		if err := x.Do(rapid.SampledFrom(actions).Draw(t, "action")); err != nil {
+			return err
+		}
+		holds, timers, ready := x.machine.Records()
+		if w := x.cfg.Workers; holds > w*(x.cfg.Room+1) || timers > 4*w || ready > 4*w {
+			t.Fatalf("S8: %d records of holds, %d of timers, %d of workers that are due", holds, timers, ready)
+		}
+	}
+	p := rapid.SampledFrom([]policy{eager, lazy}).Draw(t, "policy")
+	if err := rest(x, p); err != nil {
+		return err
+	}
+	for e := range x.cfg.Conns {
+		for x.executors[e].leases > 0 {
+			if err := x.Do(Action{Kind: ReleaseLease, On: uint8(e)}); err != nil {
+				return err
+			}
+		}
+	}
+	if err := rest(x, p); err != nil {
+		return err
+	}
+	for w := range x.cfg.Workers {
+		if !x.workers[w].alive {
+			continue
+		}
+		if err := x.Do(Action{Kind: WorkerStopped, On: uint8(w)}); err != nil {
+			return err
+		}
+	}
+	return rest(x, p)
+}
+
+// rest lets the system come to rest.
+func rest(x *World, p policy) error {
+	const enough = 1000
+	for range enough {
+		a, ok := p.next(x)
+		if !ok {
+			if x.checkRest(); x.broken != nil {
+				return x.broken
+			}
+			return nil
+		}
+		if err := x.Do(a); err != nil {
+			return err
+		}
+	}
+	return &Violation{Rule: "L6", Text: "it does not come to rest"}
+}
