@@ -173,6 +173,25 @@ func TestBadInput_UnknownWorkersAreCountedNoOps(t *testing.T) {
 	})
 }
 
+// A worker that has just stopped is as unknown, though the mapper may not have
+// noticed yet.
+func TestBadInput_StoppedAMomentAgo(t *testing.T) {
+	run(t, func(t *testing.T) {
+		f := newFreezer()
+		x := newWorld(t, mapper.Config{Backoff: f.backoff})
+		w, cold := x.worker("w", nil, 1), x.worker("cold", nil, 2)
+		x.assigned(broker("a"), w, cold)
+		f.freeze(x.m, cold)
+		x.end(w)
+		x.m.TriggerReassign(w)
+		x.m.OnWorkerStopped(w)
+		if n := x.m.Stats().UnknownWorkers; n != 2 {
+			t.Errorf("%d notifications for unknown workers counted, want 2", n)
+		}
+		f.melt()
+	})
+}
+
 func TestBadInput_UnknownExecutorsAreCountedNoOps(t *testing.T) {
 	run(t, func(t *testing.T) {
 		x := newWorld(t, mapper.Config{})

@@ -135,7 +135,7 @@ type Lease struct {
 // channel, and for use beyond the moment the next executor is read. Acquire and
 // Release are lock-free and do not allocate.
 func (m *T) Acquire(w Worker) (Lease, bool) {
-	e, _ := m.find(w)
+	e := m.workers.Find(w)
 	if e == nil {
 		return Lease{}, false
 	}

@@ -107,7 +107,7 @@ func (r *world) loop() {
 // whole checks, when nobody has anything to do, that nothing was lost.
 func (r *world) whole() error {
 	for i, w := range exploredWorkers {
-		e, _ := r.m.find(w)
+		e := r.m.workers.Find(w)
 		if e == nil {
 			continue
 		}
@@ -245,7 +245,7 @@ func TestExplore_S7_StoppedCaller(t *testing.T) {
 					returned = true
 				})
 				p.Check(func() error {
-					e, _ := r.m.find(exploredWorkers[0])
+					e := r.m.workers.Find(exploredWorkers[0])
 					w := e.Value.word.Load()
 					switch {
 					case !returned:

@@ -77,7 +77,8 @@ type Resolver interface {
 type BatchResolver interface {
 	Resolver
 	// ResolveBrokers returns one Resolution for each worker, in the order of
-	// workers, which it must not change. ctx ends when the mapper was asked to
+	// workers, which it must not change; what it returns is the mapper's from
+	// then on. ctx ends when the mapper was asked to
 	// stop and nothing but resolutions is left.
 	ResolveBrokers(ctx context.Context, workers []Worker) []Resolution
 }

@@ -73,7 +73,7 @@ func (m *T) OnWorkerSpawned(w Worker) {
 	if e == fresh {
 		m.tellFresh(e)
 	} else {
-		m.tell(e, h)
+		m.tell(e)
 	}
 }
 
@@ -81,12 +81,12 @@ func (m *T) OnWorkerSpawned(w Worker) {
 // any more and is sent nothing more, save by a send already under way, which is
 // not held. For a worker that does not live it is a no-op that Stats counts.
 func (m *T) OnWorkerStopped(w Worker) {
-	e, h := m.find(w)
+	e := m.workers.Find(w)
 	if e == nil || !e.Value.end() {
 		m.counters.unknownWorkers.Inc()
 		return
 	}
-	m.tell(e, h)
+	m.tell(e)
 	m.leave()
 }
 
@@ -97,7 +97,7 @@ func (m *T) OnWorkerStopped(w Worker) {
 // be repeated at will. For a worker that does not live it is a no-op that Stats
 // counts.
 func (m *T) TriggerReassign(w Worker) {
-	e, h := m.find(w)
+	e := m.workers.Find(w)
 	if e == nil {
 		m.counters.unknownWorkers.Inc()
 		return
@@ -107,7 +107,7 @@ func (m *T) TriggerReassign(w Worker) {
 	case !on:
 		m.counters.unknownWorkers.Inc()
 	case tell:
-		m.tell(e, h)
+		m.tell(e)
 		e.Value.told(word)
 	}
 }
@@ -136,23 +136,14 @@ func (m *T) BrokerFailed(e Executor, err error) {
 	m.flag()
 }
 
-// find returns the entry of w, or nil, and its hash.
-func (m *T) find(w Worker) (*workerEntry, uint64) {
-	h, ok := m.workers.Hash(w)
-	if !ok {
-		return nil, 0
-	}
-	return m.workers.Load(w, h), h
-}
-
 // tell has the mapper's goroutine look at e. Where the ring is full it will look
 // through e's shard. All of it may be repeated, so nobody relies on another
 // caller's getting to its end.
-func (m *T) tell(e *workerEntry, h uint64) {
+func (m *T) tell(e *workerEntry) {
 	if m.ring.Push(e) {
 		return
 	}
-	raise(&m.dirty[m.workers.ShardOf(h)])
+	raise(&m.dirty[m.workers.ShardOf(e.Hash())])
 	raise(&m.overflow)
 	m.ring.Wake()
 }

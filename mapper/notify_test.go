@@ -3,6 +3,7 @@ package mapper_test
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -311,7 +312,10 @@ func TestS7_AcquireSeesWhatWasReceived(t *testing.T) {
 			t.Fatal("a lease before the life began")
 		}
 		x.begin(w)
-		for i := range 1000 {
+		for i := range 3000 {
+			for len(w.ch) == 0 {
+				runtime.Gosched() // a sleeper would be woken too late to see anything
+			}
 			got := <-w.ch
 			l, ok := x.m.Acquire(w)
 			if !ok || l.Executor() != got {

@@ -103,6 +103,7 @@ func TestB1_WaitIsFromTheStartOfTheLastResolution(t *testing.T) {
 				x.m.TriggerReassign(w)
 				pass(time.Hour)
 				w.takes(a)
+				equal(t, "resolved", x.times(w), ms(0, 100)...)
 				w.leader.Store(nil) // and the same for retries
 				x.forget()
 				from := x.now()

@@ -10,12 +10,19 @@ import (
 )
 
 func init() {
-	checks := "2000"
-	if raceEnabled {
-		checks = "200"
+	// The command line has the last word.
+	flags := map[string]string{
+		"rapid.checks":     "2000",
+		"rapid.shrinktime": "10s",
+		"rapid.nofailfile": "true", // the scenario that is printed says more, and seeded defects fail on purpose
 	}
-	if err := flag.Set("rapid.checks", checks); err != nil { // the command line has the last word
-		panic(err)
+	if raceEnabled {
+		flags["rapid.checks"] = "200"
+	}
+	for name, value := range flags {
+		if err := flag.Set(name, value); err != nil {
+			panic(err)
+		}
 	}
 }
 

@@ -156,6 +156,10 @@ var benchSizes = []int{1_000, 100_000, 1_000_000}
 
 // BenchmarkLoad looks keys up in random order. The calls are direct in each
 // arm: an interface method would cost as much as the smallest map's look-up.
+//
+// On two virtual CPUs of an AMD EPYC, Go 1.26, least of 15 interleaved rounds of
+// a million look-ups, ns at 1 k, 100 k and 1 M entries: 3.9, 7.5 and 40; with
+// Hash and Load in place of Find 5.6, 16 and 48; xsync.Map 11, 34 and 190.
 func BenchmarkLoad(b *testing.B) {
 	for _, n := range benchSizes {
 		for _, rv := range rivals {
@@ -213,6 +217,9 @@ func next(j, n int) int {
 // BenchmarkChurn removes the oldest key and inserts a fresh one, at a steady
 // number of entries. The keys are allocated by the benchmark: "alloc" is that
 // part alone.
+//
+// On the same machine, CPU time, least of 9 rounds of 200 000: 175, 245 and 317;
+// 64 mutex shards 162, 264 and 632; xsync.Map 164, 342 and 472.
 func BenchmarkChurn(b *testing.B) {
 	for _, n := range benchSizes {
 		for _, rv := range rivals {

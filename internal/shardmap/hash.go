@@ -47,9 +47,10 @@ type ifaceWords struct {
 }
 
 // mix maps the 63-bit numbers one to one to the odd 64-bit numbers, and all but
-// 0 to others than 1. A plain multiplication would leave runs of objects of some
-// sizes in runs of cells; folding the address first costs 0.3 ns and keeps the
-// probes of every size class about as short as those of random numbers.
+// 0 to others than 1. The top bits of a plain multiplication put objects of some
+// sizes into few cells (12 cells beyond home on average, where random numbers
+// have 1). With the address folded first, no size class of Go's does worse than
+// random numbers, and most do better: neighbors in memory seldom collide.
 func mix(x uint64) uint64 {
 	return (x^x>>26)*0xd6e8feb86659fd93<<1 | exact
 }

@@ -18,7 +18,9 @@ import (
 const (
 	shardBits = 7
 	// numShards bounds the work of one resize, which the insert that starts it
-	// does on its own when nobody else inserts into the shard.
+	// does on its own when nobody else inserts into the shard: at a million
+	// entries it moves 8192 cells. Look-ups and churn cost the same with 64, 128
+	// and 256 shards; an empty map takes 8 bytes for each.
 	numShards  = 1 << shardBits
 	shardShift = 64 - shardBits
 )
@@ -35,6 +37,9 @@ type Entry[K comparable, V any] struct {
 
 // Key returns the key.
 func (e *Entry[K, V]) Key() K { return e.key }
+
+// Hash returns the key's hash.
+func (e *Entry[K, V]) Hash() uint64 { return e.hash }
 
 // NewEntry returns an entry for k, whose hash is h, that is in no map yet.
 func NewEntry[K comparable, V any](k K, h uint64) *Entry[K, V] {

@@ -54,6 +54,23 @@ func checkModel(t *rapid.T) {
 				gone = append(gone, e)
 			}
 		},
+		"insertMany": func(t *rapid.T) {
+			for k, last := key.Draw(t, "from"), key.Draw(t, "to"); k <= last; k++ {
+				actual, loaded := m.LoadOrInsert(NewEntry[int, int](k, hash(k)))
+				if old, had := ref[k]; loaded != had || had && actual != old {
+					t.Fatalf("insert %d: got %p, %v; had %p, %v", k, actual, loaded, old, had)
+				}
+				ref[k] = actual
+			}
+		},
+		"removeMany": func(t *rapid.T) {
+			for k, last := key.Draw(t, "from"), key.Draw(t, "to"); k <= last; k++ {
+				if e := ref[k]; e != nil && !m.Remove(e) {
+					t.Fatalf("remove %d: not there", k)
+				}
+				delete(ref, k)
+			}
+		},
 		"removeAgain": func(t *rapid.T) {
 			if len(gone) > 0 {
 				if m.Remove(rapid.SampledFrom(gone).Draw(t, "e")) {
@@ -251,7 +268,7 @@ func TestHash(t *testing.T) {
 	m := New[named, int]()
 	for _, k := range []named{nil, bySlice{}, byNested{[]int{1}}, byNested{map[int]int{}}, byNested{func() {}}} {
 		for range 2 {
-			if _, ok := m.Hash(k); ok {
+			if _, ok := m.Hash(k); ok || m.Find(k) != nil {
 				t.Errorf("%#v has a hash", k)
 			}
 		}
@@ -277,7 +294,7 @@ func TestHash(t *testing.T) {
 					t.Fatalf("%#v is there already", k)
 				}
 			}
-			if e := m.Load(k, h); e == nil || e.Value != i || e.Key() != k {
+			if e := m.Load(k, h); e == nil || e.Value != i || e.Key() != k || e.Hash() != h || e != m.Find(k) {
 				t.Fatalf("%#v not found: %v", k, e)
 			}
 		}
@@ -350,7 +367,7 @@ func TestNoAllocation(t *testing.T) {
 				t.Error("there already")
 			}
 			e, _ := m.LoadOrInsert(es[n])
-			if m.Load(k, h) != e || !m.Remove(e) || m.Remove(e) || m.Load(k, h) != nil {
+			if m.Find(k) != e || !m.Remove(e) || m.Remove(e) || m.Load(k, h) != nil {
 				t.Error("not found, or not removed once")
 			}
 			n++

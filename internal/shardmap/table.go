@@ -35,8 +35,8 @@ const (
 //
 // A key's place is the first cell that is not moved on the way from the shard's
 // current table along next; what is there (live or frozen: the entry, else
-// nothing) is what the map holds, so that each call takes effect at its last
-// access of that cell.
+// nothing) is what the map holds. A call takes effect at its last access of that
+// cell; a look-up that ends at a closed one took effect when it began.
 //
 // A frozen entry can be neither removed nor replaced. It is put into the next
 // table first, then the cell is moved. Any number of helpers may do both: only
@@ -85,7 +85,9 @@ type cell struct {
 	e atomicx.Pointer[byte]
 }
 
-// table is one generation of a shard: open addressing, linear probing.
+// table is one generation of a shard: open addressing, linear probing. The
+// counts share a cache line with what look-ups read: with one goroutine inserting
+// and another looking up, moving them away made no difference.
 type table struct {
 	mask  uint64
 	cells []cell
