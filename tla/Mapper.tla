@@ -278,8 +278,8 @@ AllLanded(X, k, a) ==
   IF k = <<>> THEN X ELSE AllLanded(UNION {Landed(x, Head(k), a[Head(k)]) : x \in X}, Tail(k), a)
 
 \* A call of the resolver returns with an answer for each worker; None is an error.
-CallReturns(k) ==
-  \E a \in [Range(k) -> IF "refuse" \in May /\ ~s.calm THEN Conns \cup {None} ELSE Conns] :
+CallReturns ==
+  \E k \in s.calls : \E a \in [Range(k) -> IF "refuse" \in May /\ ~s.calm THEN Conns \cup {None} ELSE Conns] :
     s' \in AllLanded({[s EXCEPT !.calls = @ \ {k}]}, k, a)
 
 \* executorUp, with a failure that was reported before SpawnExecutor returned (suspect).
@@ -346,10 +346,11 @@ RECURSIVE LookAll(_, _)
 LookAll(x, W) == IF W = {} THEN x ELSE LET w == CHOOSE v \in W : TRUE IN LookAll(Watch(LetGo(x, w), w), W \ {w})
 
 \* tick: the timers whose time has come fire, and what is due starts.
-Tick(fired, looked) ==
+TickWith(fired, looked) ==
   /\ ~s.done
   /\ fired # {} \/ looked # {} \/ Starts
   /\ s' \in {Retire(Start(y)) : y \in Scheduled(LookAll([s EXCEPT !.timer = @ \ fired], looked), fired)}
+Tick == \E fired \in SUBSET s.timer, looked \in SUBSET s.look : TickWith(fired, looked)
 
 \* run: the gate is closed and empty, so one more pass has seen all there will ever be, and nothing is left.
 CanFinish ==
@@ -374,9 +375,7 @@ Next ==
   \/ \E c \in Conns :
        \/ BrokerFailed(c) \/ ReleaseLease(c) \/ SpawnNil(c) \/ SpawnUnfit(c) \/ StopReturns(c)
        \/ \E suspect \in BOOLEAN : SpawnReturns(c, suspect)
-  \/ \E k \in s.calls : CallReturns(k)
-  \/ \E fired \in SUBSET s.timer, looked \in SUBSET s.look : Tick(fired, looked)
-  \/ TakeFlags \/ Scan \/ StopRequested \/ CalmsDown \/ Finish \/ Rest
+  \/ CallReturns \/ Tick \/ TakeFlags \/ Scan \/ StopRequested \/ CalmsDown \/ Finish \/ Rest
 
 Spec == Init /\ [][Next]_s
 
@@ -390,13 +389,13 @@ Fairness ==
        /\ []<>(~Known(s, w) \/ s.chan[w] = <<>>)                    \* Read
        /\ []<>(~s.closed \/ w \notin s.alive)                       \* WorkerStopped
        /\ []<>(~Worth(w))                                           \* Look
-       /\ []<>(w \notin s.timer)                                    \* Tick({w}, {})
-       /\ []<>(w \notin s.look \/ Len(s.sent[w]) <= Len(s.chan[w]) + 1) \* Tick({}, {w})
+       /\ []<>(w \notin s.timer)                                    \* TickWith({w}, {})
+       /\ []<>(w \notin s.look \/ Len(s.sent[w]) <= Len(s.chan[w]) + 1) \* TickWith({}, {w})
        /\ w \notin Hang => []<>(w \notin s.flying)                  \* CallReturns
   /\ \A c \in Conns :
        /\ []<>(s.leases[c] = 0)                                     \* ReleaseLease
        /\ c \notin Hang => []<>(s.conn[c] # "spawning") /\ []<>(s.conn[c] # "stopping") \* SpawnReturns, StopReturns
-  /\ []<>(~Starts)                                                 \* Tick({}, {})
+  /\ []<>(~Starts)                                                 \* TickWith({}, {})
   /\ []<>(s.failed \cup s.unpinned = {}) /\ []<>(~s.dirty)          \* TakeFlags, Scan
   /\ []<>(s.done \/ ~CanFinish)                                     \* Finish
 \* An invariant: nothing is relied on that cannot happen.
@@ -406,14 +405,14 @@ FairnessIsFair ==
        /\ Known(s, w) /\ s.chan[w] # <<>> => ENABLED Read(w)
        /\ s.closed /\ w \in s.alive => ENABLED WorkerStopped(w)
        /\ Worth(w) => ENABLED Look(w)
-       /\ w \in s.timer => ENABLED Tick({w}, {})
-       /\ w \in s.look => ENABLED Tick({}, {w})
-       /\ w \in s.flying => \E k \in s.calls : w \in Range(k) /\ ENABLED CallReturns(k)
+       /\ w \in s.timer => ENABLED TickWith({w}, {})
+       /\ w \in s.look => ENABLED TickWith({}, {w})
   /\ \A c \in Conns :
        /\ s.leases[c] > 0 => ENABLED ReleaseLease(c)
        /\ s.conn[c] = "spawning" => ENABLED SpawnReturns(c, FALSE)
        /\ s.conn[c] = "stopping" => ENABLED StopReturns(c)
-  /\ Starts => ENABLED Tick({}, {})
+  /\ s.flying # {} => ENABLED CallReturns \* for each k: TypeOK has those that fly in a call
+  /\ Starts => ENABLED TickWith({}, {})
   /\ s.failed \cup s.unpinned # {} => ENABLED TakeFlags
   /\ s.dirty => ENABLED Scan
   /\ ~s.done /\ CanFinish => ENABLED Finish

@@ -22,7 +22,7 @@ const (
 )
 
 // modules are what a run of TLC may need beside its configuration.
-var modules = []string{"Mapper.tla", "Classic.tla", "MapperTrace.tla"}
+var modules = []string{"Mapper.tla", "Classic.tla"}
 
 // requireTLC skips t where TLC is not wanted, or cannot be had, and returns its
 // JAR.
