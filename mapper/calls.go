@@ -127,8 +127,8 @@ func (m *T) spawnExecutor(conn *sarama.Broker, r *result) {
 		m.warn("spawn failed", "broker", conn.Addr(), "err", "SpawnExecutor returned nil")
 		return
 	}
-	h, hashable := m.executors.Hash(e)
-	r.entry = shardmap.NewEntry[Executor, executor](e, h)
+	_, hashable := m.executors.Hash(e)
+	r.entry = shardmap.NewEntry[Executor, executor](e)
 	r.entry.Value.conn = conn
 	if !hashable {
 		r.event.Kind = assign.ExecutorUnfit
@@ -150,7 +150,7 @@ func (l *loop) spawned(r *result) {
 	if x != nil {
 		if h, hashable := m.executors.Hash(x.Key()); hashable {
 			x.Value.known = true
-			if _, loaded := m.executors.LoadOrInsert(x); loaded {
+			if _, loaded := m.executors.LoadOrInsert(x, h); loaded {
 				m.warn("spawn failed", "broker", x.Value.conn.Addr(), "executor", nameOf(x.Key()), "err", "SpawnExecutor returned an executor that it has returned before and that has not stopped")
 				r.event.Kind = assign.SpawnFailed
 				x = nil
@@ -192,7 +192,8 @@ func (m *T) stopExecutor(x *executorEntry) {
 	e := x.Key()
 	m.debug("stopping executor", "broker", x.Value.conn.Addr(), "executor", nameOf(e))
 	if x.Value.known {
-		defer m.executors.Remove(x) // before the result is posted: it may be returned again
+		h, _ := m.executors.Hash(e)
+		defer m.executors.Remove(x, h) // before the result is posted: it may be returned again
 	}
 	e.Stop()
 }

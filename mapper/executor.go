@@ -139,21 +139,19 @@ func (m *T) Acquire(w Worker) (Lease, bool) {
 	if e == nil {
 		return Lease{}, false
 	}
+	s := &e.Value
 	for {
-		l := e.Value.current.Load()
-		x := l.executor.Load()
-		if x == nil {
+		w := s.word.Load()
+		x := s.executor.Load()
+		if w&sentBit == 0 || x == nil {
 			return Lease{}, false
 		}
 		if !x.Value.leases.TryRetain() {
-			if l.executor.Load() == x {
-				return Lease{}, false // closed, and not superseded: the life has ended
-			}
-			continue // superseded and closed since it was loaded
+			continue // since it was loaded it was superseded, or the life has ended
 		}
 		lease := Lease{m: m, x: x}
-		if !e.Value.isOn(l) {
-			lease.Release()
+		if sentTo(s.word.Load()) != sentTo(w) {
+			lease.Release() // x may be another life's
 			return Lease{}, false
 		}
 		return lease, true

@@ -120,7 +120,7 @@ func (r *world) whole() error {
 			return fmt.Errorf("worker %d lives, and the mapper does not know", i)
 		case word&triggerMask != 0:
 			return fmt.Errorf("worker %d is triggered, and the mapper sleeps", i)
-		case s.on.executor.Load() == nil:
+		case s.executor.Load() == nil:
 			return fmt.Errorf("worker %d was sent nothing", i)
 		}
 	}
@@ -296,6 +296,24 @@ func TestExplore_S1_LeaseAgainstStop(t *testing.T) {
 		p.Go(func() { pin(0)(r) })
 		p.Go(func() { stop(0)(r) })
 		p.Check(r.stoppedOnce)
+	})
+}
+
+// A new life was sent nothing until the mapper has taken notice of it.
+func TestExplore_S4_AcquireAgainstRespawn(t *testing.T) {
+	explore.Verify(t, two, func(p *explore.Program) {
+		r := newWorld(2, 1)
+		p.Daemon(r.loop)
+		p.Go(func() {
+			then(stop(0), spawn(0))(r)
+			if l, ok := r.m.Acquire(exploredWorkers[0]); ok {
+				if s := &r.m.workers.Find(exploredWorkers[0]).Value; s.on == nil || s.on.epoch != epochOf(s.word.Load()) {
+					explore.Failf("a lease on the executor of an earlier life")
+				}
+				l.Release()
+			}
+		})
+		p.Check(r.whole)
 	})
 }
 

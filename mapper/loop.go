@@ -30,7 +30,7 @@ type loop struct {
 	lastHandle    assign.Conn
 
 	fresh   *node[*workerEntry] // taken from the stack and not yet looked at
-	effects []assign.Effect     // not yet performed
+	follows []assign.Event      // what performing has led to, not yet stepped through
 	asked   []assign.Worker     // since the last Call
 	hints   []*workerEntry
 
@@ -165,12 +165,16 @@ func (l *loop) takeHints() {
 		return
 	}
 	l.stats.scans++
-	for i := range l.m.dirty {
-		if lower(&l.m.dirty[i]) {
-			l.m.workers.RangeShard(i, func(e *workerEntry) bool {
-				l.lookAt(e)
-				return true
-			})
+	if lower(&l.m.unknown) {
+		l.m.workers.Range(func(e *workerEntry) bool {
+			l.lookAt(e)
+			return true
+		})
+		return
+	}
+	for i := 0; i < len(l.workers); i++ { // a look may add one
+		if e := l.workers[i]; e != nil {
+			l.lookAt(e)
 		}
 	}
 }
@@ -236,8 +240,8 @@ func (l *loop) beginLife(e *workerEntry, c *life) {
 }
 
 func (l *loop) endLife(s *slot) {
-	s.on.executor.Store(nil)
 	s.on = nil
+	s.executor.Store(nil)
 	l.stats.workersStopped++
 	l.step(assign.Event{Kind: assign.Stopped, Worker: *s.handle()})
 }
@@ -246,7 +250,8 @@ func (l *loop) endLife(s *slot) {
 // forgotten. If it lives again by now, a hint says so.
 func (l *loop) retire(e *workerEntry) {
 	if s := &e.Value; *s.handle() == noHandle && s.retire() {
-		l.m.workers.Remove(e)
+		h, _ := l.m.workers.Hash(e.Key())
+		l.m.workers.Remove(e, h)
 	}
 }
 
@@ -270,25 +275,21 @@ func (l *loop) takeFlags() {
 	}
 }
 
-// step steps the machine and performs the effects.
+// step steps the machine and performs the effects, then does the same with the
+// events that they have led to.
 func (l *loop) step(ev assign.Event) {
-	first := len(l.effects) == 0
-	l.effects = append(l.effects, l.machine.Step(l.now, ev)...)
-	if !first {
-		return // an effect led to ev; the outer step goes on with its effects
+	l.stepOnly(ev)
+	for i := 0; i < len(l.follows); i++ { // these may have others follow
+		l.stepOnly(l.follows[i])
 	}
-	done := 0
-	for done < len(l.effects) { // an effect may add more
-		l.perform(l.effects[done])
-		done++
-	}
-	l.effects = l.effects[:0]
-	if cap(l.effects) > keepEffects {
-		l.effects = nil // it was a burst; do not keep its memory
-	}
+	l.follows = l.follows[:0]
 }
 
-const keepEffects = 1024
+func (l *loop) stepOnly(ev assign.Event) {
+	for _, f := range l.machine.Step(l.now, ev) {
+		l.perform(f)
+	}
+}
 
 func (l *loop) perform(f assign.Effect) {
 	switch f.Kind {
@@ -306,7 +307,7 @@ func (l *loop) perform(f assign.Effect) {
 		l.logFull(l.workers[f.Worker])
 	case assign.Retire:
 		if l.executors[f.Executor].Value.leases.Drain() {
-			l.step(assign.Event{Kind: assign.Closed, Executor: f.Executor})
+			l.follows = append(l.follows, assign.Event{Kind: assign.Closed, Executor: f.Executor})
 		}
 	case assign.Resume:
 		l.executors[f.Executor].Value.leases.Resume()
@@ -331,12 +332,12 @@ func (l *loop) perform(f assign.Effect) {
 func (l *loop) send(w assign.Worker, x assign.Executor) {
 	s, next := &l.workers[w].Value, l.executors[x]
 	c := s.on
-	if c == nil || !s.isOn(c) {
-		return // S5: its end is on its way to the machine
-	}
-	last := c.executor.Load()
+	last := s.executor.Load()
 	if last != next {
-		c.executor.Store(next) // first, so that who receives can acquire
+		s.executor.Store(next) // first, so that who receives can acquire
+	}
+	if c == nil || !s.markSent(c) {
+		return // S5: its end is on its way to the machine
 	}
 	select {
 	case c.ch <- next.Key():
@@ -345,10 +346,10 @@ func (l *loop) send(w assign.Worker, x assign.Executor) {
 		}
 		l.stats.assignments++
 	default:
-		c.executor.Store(last)
+		s.executor.Store(last)
 		l.stats.fullChannels++
 		l.logFull(l.workers[w])
-		l.step(assign.Event{Kind: assign.SendFailed, Worker: w})
+		l.follows = append(l.follows, assign.Event{Kind: assign.SendFailed, Worker: w})
 	}
 }
 

@@ -170,9 +170,9 @@ type T struct {
 	workers   *shardmap.Map[Worker, slot]
 	executors *shardmap.Map[Executor, executor]
 	ring      *ringbuf.Ring[*workerEntry]
-	overflow  atomicx.Uint32   // some shard of workers is dirty
-	dirty     []atomicx.Uint32 // by shard: an entry was changed when the ring was full
-	flagged   atomicx.Uint32   // some executor has a flag set
+	overflow  atomicx.Uint32 // a worker was changed when the ring was full
+	unknown   atomicx.Uint32 // it may be one that the mapper does not know; raised before overflow
+	flagged   atomicx.Uint32 // some executor has a flag set
 	early     earlyFailures
 	fresh     stack[*workerEntry] // new entries that found the ring full
 	results   stack[*result]
@@ -220,7 +220,6 @@ func newMapper(cfg Config, resolver Resolver) *T {
 		ring:      ringbuf.New[*workerEntry](cfg.RingSize),
 		done:      make(chan struct{}),
 	}
-	m.dirty = make([]atomicx.Uint32, m.workers.Shards())
 	m.batch, _ = resolver.(BatchResolver)
 	m.ctx, m.cancel = context.WithCancel(context.Background())
 	return m

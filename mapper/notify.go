@@ -50,11 +50,11 @@ func (m *T) OnWorkerSpawned(w Worker) {
 	for {
 		if e == nil {
 			if fresh == nil {
-				fresh = shardmap.NewEntry[Worker, slot](w, h)
+				fresh = shardmap.NewEntry[Worker, slot](w)
 				fresh.Value.init(ch)
 			}
 			var loaded bool
-			if e, loaded = m.workers.LoadOrInsert(fresh); !loaded {
+			if e, loaded = m.workers.LoadOrInsert(fresh, h); !loaded {
 				break
 			}
 		}
@@ -67,13 +67,13 @@ func (m *T) OnWorkerSpawned(w Worker) {
 			m.leave()
 			return
 		}
-		m.workers.Remove(e) // the mapper is about to; do not wait for it
+		m.workers.Remove(e, h) // the mapper is about to; do not wait for it
 		e = nil
 	}
 	if e == fresh {
 		m.tellFresh(e)
 	} else {
-		m.tell(e)
+		m.tell(e, 0)
 	}
 }
 
@@ -82,11 +82,16 @@ func (m *T) OnWorkerSpawned(w Worker) {
 // not held. For a worker that does not live it is a no-op that Stats counts.
 func (m *T) OnWorkerStopped(w Worker) {
 	e := m.workers.Find(w)
-	if e == nil || !e.Value.end() {
+	if e == nil {
 		m.counters.unknownWorkers.Inc()
 		return
 	}
-	m.tell(e)
+	last := e.Value.end()
+	if last&aliveBit == 0 {
+		m.counters.unknownWorkers.Inc()
+		return
+	}
+	m.tell(e, last)
 	m.leave()
 }
 
@@ -107,7 +112,7 @@ func (m *T) TriggerReassign(w Worker) {
 	case !on:
 		m.counters.unknownWorkers.Inc()
 	case tell:
-		m.tell(e)
+		m.tell(e, word)
 		e.Value.told(word)
 	}
 }
@@ -136,14 +141,18 @@ func (m *T) BrokerFailed(e Executor, err error) {
 	m.flag()
 }
 
-// tell has the mapper's goroutine look at e. Where the ring is full it will look
-// through e's shard. All of it may be repeated, so nobody relies on another
-// caller's getting to its end.
-func (m *T) tell(e *workerEntry) {
+// tell has the mapper's goroutine look at e, whose word was w. Where the ring is
+// full it will look at all workers that it knows, in the order in which they lie
+// in memory; a worker that was sent an executor is known. Where that is not
+// certain it will look at all there are. All of it may be repeated, so nobody
+// relies on another caller's getting to its end.
+func (m *T) tell(e *workerEntry, w uint64) {
 	if m.ring.Push(e) {
 		return
 	}
-	raise(&m.dirty[m.workers.ShardOf(e.Hash())])
+	if w&sentBit == 0 {
+		raise(&m.unknown)
+	}
 	raise(&m.overflow)
 	m.ring.Wake()
 }

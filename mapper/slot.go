@@ -1,6 +1,8 @@
 package mapper
 
 import (
+	"math"
+
 	"github.com/brokermap/brokermap/internal/assign"
 	"github.com/brokermap/brokermap/internal/atomicx"
 )
@@ -14,6 +16,7 @@ import (
 //	bit   0      alive    a life is on
 //	bits  1-2    trigger  see below
 //	bit   3      retired  the entry is out of the map for good
+//	bit   4      sent     this life was sent an executor, or is about to be
 //	bits  8-31   turn     number of triggers answered, modulo 2^24
 //	bits 32-63   epoch    number of the last life, modulo 2^32
 //
@@ -31,6 +34,11 @@ import (
 // a newer trigger: a caller would have to sleep through 2^24 resolutions.
 type slot struct {
 	word atomicx.Uint64
+	// executor is the one sent last in the life that is on, or nil. Stored by the
+	// mapper's goroutine before it marks the life as sent one, and that before it
+	// sends, so that who has received can acquire. While the mapper has not taken
+	// notice of a new life it is still the old one's: without the mark it is void.
+	executor atomicx.Pointer[executorEntry]
 	// current is the life of the word's epoch; a moment before a new life begins,
 	// already the next one. Replaced by whoever begins a life.
 	current atomicx.Pointer[life]
@@ -42,11 +50,8 @@ type slot struct {
 
 // life is one life of a worker.
 type life struct {
-	ch chan<- Executor
-	// executor is the one sent last, or nil. Stored by the mapper's goroutine
-	// before it sends, so that who has received can acquire.
-	executor atomicx.Pointer[executorEntry]
-	epoch    uint32
+	ch    chan<- Executor
+	epoch uint32
 	// handle, in a slot's first life, is what the machine knows the worker by, in
 	// all of its lives, or noHandle. It stands here because here is room: an entry
 	// fills a cache line. The mapper's goroutine's own.
@@ -65,6 +70,7 @@ const (
 	triggerTold = 2 << 1
 
 	retiredBit = 1 << 3
+	sentBit    = 1 << 4
 
 	turnOne  = 1 << 8
 	turnMask = (1<<24 - 1) << 8
@@ -120,15 +126,13 @@ func (s *slot) revive(ch chan<- Executor) revival {
 	}
 }
 
-// end ends the life that is on; false where none is.
-func (s *slot) end() bool {
+// end ends the life that is on, and returns its last word; without the alive bit
+// where none is on.
+func (s *slot) end() (last uint64) {
 	for {
 		w := s.word.Load()
-		if w&aliveBit == 0 {
-			return false
-		}
-		if s.word.CompareAndSwap(w, w&^(aliveBit|triggerMask)) {
-			return true
+		if w&aliveBit == 0 || s.word.CompareAndSwap(w, w&^(aliveBit|sentBit|triggerMask)) {
+			return w
 		}
 	}
 }
@@ -193,11 +197,23 @@ func (s *slot) retire() bool {
 	return w&(aliveBit|retiredBit) == 0 && s.word.CompareAndSwap(w, w|retiredBit)
 }
 
-// isOn reports that l is on.
-func (s *slot) isOn(l *life) bool {
-	w := s.word.Load()
-	return w&aliveBit != 0 && epochOf(w) == l.epoch
+// markSent notes that l is sent executors; false where it is not on any more.
+// Only the mapper's goroutine calls it.
+func (s *slot) markSent(l *life) bool {
+	for {
+		w := s.word.Load()
+		if w&aliveBit == 0 || epochOf(w) != l.epoch {
+			return false
+		}
+		if w&sentBit != 0 || s.word.CompareAndSwap(w, w|sentBit) {
+			return true
+		}
+	}
 }
+
+// sentTo returns the word's part that tells lives apart, with the bits that say
+// whether the life is on and was sent an executor.
+func sentTo(word uint64) uint64 { return word & (math.MaxUint32<<epochShift | aliveBit | sentBit) }
 
 // gate counts the lives that have begun and not ended, and closes for new ones.
 type gate struct{ word atomicx.Uint64 }

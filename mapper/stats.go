@@ -145,15 +145,15 @@ func (m *T) Snapshot() []Assignment {
 	seen := make(map[*workerEntry]struct{}, cap(rows))
 	m.workers.Range(func(e *workerEntry) bool {
 		s := &e.Value
-		c := s.current.Load()
-		x := c.executor.Load()
+		before := s.word.Load()
+		x := s.executor.Load()
 		w := s.word.Load()
 		if _, twice := seen[e]; twice || w&aliveBit == 0 {
 			return true
 		}
 		seen[e] = struct{}{}
 		row := Assignment{Worker: e.Key(), Pending: w&triggerMask != 0}
-		if x != nil && epochOf(w) == c.epoch {
+		if x != nil && w&sentBit != 0 && sentTo(w) == sentTo(before) {
 			row.Executor, row.BrokerConn = x.Key(), x.Value.conn
 		}
 		rows = append(rows, row)

@@ -54,12 +54,13 @@ func (o ours) load(k worker) bool {
 
 func (o ours) insert(k worker) {
 	h, _ := o.m.Hash(k)
-	o.m.LoadOrInsert(NewEntry[worker, benchValue](k, h))
+	o.m.LoadOrInsert(NewEntry[worker, benchValue](k), h)
 }
 
 func (o ours) remove(k worker) {
-	if e := o.m.Find(k); e != nil {
-		o.m.Remove(e)
+	h, _ := o.m.Hash(k)
+	if e := o.m.Load(k, h); e != nil {
+		o.m.Remove(e, h)
 	}
 }
 

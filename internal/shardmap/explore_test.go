@@ -51,15 +51,15 @@ func (a *actor) begin(c call) *call {
 }
 
 func (a *actor) insert(k int) *Entry[int, int] {
-	c := a.begin(call{what: inserts, key: k, entry: NewEntry[int, int](k, a.hash(k))})
-	c.actual, c.ok = a.m.LoadOrInsert(c.entry)
+	c := a.begin(call{what: inserts, key: k, entry: NewEntry[int, int](k)})
+	c.actual, c.ok = a.m.LoadOrInsert(c.entry, a.hash(k))
 	c.done = true
 	return c.actual
 }
 
 func (a *actor) remove(k int, e *Entry[int, int]) bool {
 	c := a.begin(call{what: removes, key: k, entry: e})
-	c.ok = a.m.Remove(e)
+	c.ok = a.m.Remove(e, a.hash(k))
 	c.done = true
 	return c.ok
 }
@@ -74,12 +74,12 @@ func (a *actor) load(k int) *Entry[int, int] {
 // visit walks over the shard, which has had e all the time.
 func (a *actor) visit(e *Entry[int, int]) {
 	seen := false
-	a.m.RangeShard(0, func(x *Entry[int, int]) bool {
+	a.m.rangeShard(0, func(x *Entry[int, int]) bool {
 		seen = seen || x == e
 		return true
 	})
 	if !seen {
-		explore.Failf("RangeShard did not visit %d", e.key)
+		explore.Failf("rangeShard did not visit %d", e.key)
 	}
 }
 
@@ -105,10 +105,10 @@ func (s script) program(p *explore.Program) {
 	}
 	before := map[int]*Entry[int, int]{}
 	for _, k := range append(append([]int{}, s.dead...), s.there...) {
-		before[k], _ = m.LoadOrInsert(NewEntry[int, int](k, s.hash(k)))
+		before[k], _ = m.LoadOrInsert(NewEntry[int, int](k), s.hash(k))
 	}
 	for _, k := range s.dead {
-		m.Remove(before[k])
+		m.Remove(before[k], s.hash(k))
 		delete(before, k)
 	}
 	flag := new(atomicx.Uint32)
@@ -162,12 +162,12 @@ func (s script) check(m *Map[int, int], actors []*actor, before map[int]*Entry[i
 	}
 	// Whatever was left half done, the map goes on working.
 	for k := range 5 {
-		e := NewEntry[int, int](k, s.hash(k))
-		if actual, loaded := m.LoadOrInsert(e); loaded != (after[k] != nil) || loaded && actual != after[k] {
+		e := NewEntry[int, int](k)
+		if actual, loaded := m.LoadOrInsert(e, s.hash(k)); loaded != (after[k] != nil) || loaded && actual != after[k] {
 			return fmt.Errorf("insert %d afterwards: %p, %v", k, actual, loaded)
 		} else if err := m.Audit(false); err != nil {
 			return err
-		} else if m.Load(k, e.hash) != actual || !m.Remove(actual) || m.Load(k, e.hash) != nil || m.Remove(actual) {
+		} else if m.Load(k, s.hash(k)) != actual || !m.Remove(actual, s.hash(k)) || m.Load(k, s.hash(k)) != nil || m.Remove(actual, s.hash(k)) {
 			return fmt.Errorf("key %d is broken afterwards", k)
 		}
 	}

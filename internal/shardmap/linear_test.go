@@ -107,9 +107,9 @@ func observe(hash func(int) uint64) []porcupine.Operation {
 	)
 	background.Go(func() {
 		for k := keys; !over.Load(); k++ {
-			e, _ := m.LoadOrInsert(NewEntry[int, int](k%1000+keys, hash(k%1000+keys)))
+			e, _ := m.LoadOrInsert(NewEntry[int, int](k%1000+keys), hash(k%1000+keys))
 			if k%8 != 0 {
-				m.Remove(e)
+				m.Remove(e, hash(e.Key()))
 			}
 		}
 	})
@@ -122,7 +122,7 @@ func observe(hash func(int) uint64) []porcupine.Operation {
 				var e *Entry[int, int]
 				switch {
 				case in.what == inserts:
-					e = NewEntry[int, int](k, hash(k))
+					e = NewEntry[int, int](k)
 					e.Value = int(ids.Add(1))
 					in.id = e.Value
 				case in.what == removes && known[k] == nil:
@@ -133,9 +133,9 @@ func observe(hash func(int) uint64) []porcupine.Operation {
 				op := porcupine.Operation{ClientId: c, Input: in, Call: time.Since(begin).Nanoseconds()}
 				switch in.what {
 				case inserts:
-					known[k], out.ok = m.LoadOrInsert(e)
+					known[k], out.ok = m.LoadOrInsert(e, hash(k))
 				case removes:
-					out.ok = m.Remove(e)
+					out.ok = m.Remove(e, hash(k))
 				default:
 					known[k] = m.Load(k, hash(k))
 				}

@@ -31,19 +31,15 @@ const (
 // entry that was removed is not inserted again.
 type Entry[K comparable, V any] struct {
 	key   K
-	hash  uint64
 	Value V
 }
 
 // Key returns the key.
 func (e *Entry[K, V]) Key() K { return e.key }
 
-// Hash returns the key's hash.
-func (e *Entry[K, V]) Hash() uint64 { return e.hash }
-
-// NewEntry returns an entry for k, whose hash is h, that is in no map yet.
-func NewEntry[K comparable, V any](k K, h uint64) *Entry[K, V] {
-	return &Entry[K, V]{key: k, hash: h}
+// NewEntry returns an entry for k that is in no map yet.
+func NewEntry[K comparable, V any](k K) *Entry[K, V] {
+	return &Entry[K, V]{key: k}
 }
 
 // Map maps keys to entries. Keys are equal as by ==.
@@ -154,17 +150,17 @@ func (m *Map[K, V]) loadKeyed(t *table, k K, h uint64) *Entry[K, V] {
 	return nil
 }
 
-// LoadOrInsert stores e unless its key has an entry already. It returns the
-// key's entry and whether that was there before.
-func (m *Map[K, V]) LoadOrInsert(e *Entry[K, V]) (actual *Entry[K, V], loaded bool) {
-	s := &m.shards[e.hash>>shardShift]
+// LoadOrInsert stores e, whose key has the hash h, unless the key has an entry
+// already. It returns the key's entry and whether that was there before.
+func (m *Map[K, V]) LoadOrInsert(e *Entry[K, V], h uint64) (actual *Entry[K, V], loaded bool) {
+	s := &m.shards[h>>shardShift]
 	for {
 		t := s.Load()
 		if t == nil {
 			s.CompareAndSwap(nil, newTable(minCells))
 			continue
 		}
-		p, res := m.insert(t, e)
+		p, res := m.insert(t, e, h)
 		switch res {
 		case inserted:
 			return e, false
@@ -174,7 +170,7 @@ func (m *Map[K, V]) LoadOrInsert(e *Entry[K, V]) (actual *Entry[K, V], loaded bo
 			t.grow()
 		}
 		if s.Load() == t {
-			m.move(t, e.hash)
+			m.move(t, h)
 			s.CompareAndSwap(t, t.next.Load())
 		}
 	}
@@ -190,8 +186,8 @@ const (
 )
 
 // insert tries to store e in t, which is or was current.
-func (m *Map[K, V]) insert(t *table, e *Entry[K, V]) (*byte, outcome) {
-	h, reserved := e.hash, false
+func (m *Map[K, V]) insert(t *table, e *Entry[K, V], h uint64) (*byte, outcome) {
+	reserved := false
 	res := closed
 	var found *byte
 probe:
@@ -242,10 +238,9 @@ probe:
 	return found, res
 }
 
-// Remove takes e out of the map. It reports whether this call did so: false
-// means that e was removed before or never inserted.
-func (m *Map[K, V]) Remove(e *Entry[K, V]) bool {
-	h := e.hash
+// Remove takes e, whose key has the hash h, out of the map. It reports whether
+// this call did so: false means that e was removed before or never inserted.
+func (m *Map[K, V]) Remove(e *Entry[K, V], h uint64) bool {
 	t := m.shards[h>>shardShift].Load()
 	for moved := t != nil; moved; t = t.next.Load() {
 		moved = false
@@ -295,17 +290,19 @@ func (m *Map[K, V]) Len() int {
 	return max(n, 0)
 }
 
-// Shards returns the number of shards.
-func (m *Map[K, V]) Shards() int { return numShards }
+// Range calls f for the entries until it returns false. An entry that was
+// inserted before the call began and is not removed before it ends is visited,
+// perhaps twice; others may be visited or not.
+func (m *Map[K, V]) Range(f func(*Entry[K, V]) bool) {
+	for i := range m.shards {
+		if !m.rangeShard(i, f) {
+			return
+		}
+	}
+}
 
-// ShardOf returns the shard of the keys whose hash is h.
-func (m *Map[K, V]) ShardOf(h uint64) int { return int(h >> shardShift) }
-
-// RangeShard calls f for the entries of shard i until it returns false, and
-// reports whether it never did. An entry that was inserted before the call
-// began and is not removed before it ends is visited, perhaps twice; others may
-// be visited or not.
-func (m *Map[K, V]) RangeShard(i int, f func(*Entry[K, V]) bool) bool {
+// rangeShard is Range for one shard, and reports whether f never returned false.
+func (m *Map[K, V]) rangeShard(i int, f func(*Entry[K, V]) bool) bool {
 	for t := m.shards[i].Load(); t != nil; {
 		moved := false
 		for j := range t.cells {
@@ -325,15 +322,6 @@ func (m *Map[K, V]) RangeShard(i int, f func(*Entry[K, V]) bool) bool {
 		t = t.next.Load()
 	}
 	return true
-}
-
-// Range calls f for the entries of every shard, as RangeShard does.
-func (m *Map[K, V]) Range(f func(*Entry[K, V]) bool) {
-	for i := range m.shards {
-		if !m.RangeShard(i, f) {
-			return
-		}
-	}
 }
 
 // live returns the state of a cell that holds e.

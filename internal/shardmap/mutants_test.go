@@ -56,7 +56,7 @@ func TestMutants(t *testing.T) {
 	}, {
 		Name: "makes the next table current before all is moved",
 		File: "map.go",
-		Old:  "\t\t\tm.move(t, e.hash)\n",
+		Old:  "\t\t\tm.move(t, h)\n",
 		New:  "",
 	}, {
 		Name: "takes a lost claim for its own",

@@ -36,8 +36,8 @@ func checkModel(t *rapid.T) {
 	t.Repeat(map[string]func(*rapid.T){
 		"insert": func(t *rapid.T) {
 			k := key.Draw(t, "k")
-			e := NewEntry[int, int](k, hash(k))
-			actual, loaded := m.LoadOrInsert(e)
+			e := NewEntry[int, int](k)
+			actual, loaded := m.LoadOrInsert(e, hash(k))
 			old, had := ref[k]
 			if loaded != had || had && actual != old || !had && actual != e {
 				t.Fatalf("insert %d: got %p, %v; had %p, %v", k, actual, loaded, old, had)
@@ -47,7 +47,7 @@ func checkModel(t *rapid.T) {
 		"remove": func(t *rapid.T) {
 			k := key.Draw(t, "k")
 			if e := ref[k]; e != nil {
-				if !m.Remove(e) {
+				if !m.Remove(e, hash(k)) {
 					t.Fatalf("remove %d: not there", k)
 				}
 				delete(ref, k)
@@ -56,7 +56,7 @@ func checkModel(t *rapid.T) {
 		},
 		"insertMany": func(t *rapid.T) {
 			for k, last := key.Draw(t, "from"), key.Draw(t, "to"); k <= last; k++ {
-				actual, loaded := m.LoadOrInsert(NewEntry[int, int](k, hash(k)))
+				actual, loaded := m.LoadOrInsert(NewEntry[int, int](k), hash(k))
 				if old, had := ref[k]; loaded != had || had && actual != old {
 					t.Fatalf("insert %d: got %p, %v; had %p, %v", k, actual, loaded, old, had)
 				}
@@ -65,7 +65,7 @@ func checkModel(t *rapid.T) {
 		},
 		"removeMany": func(t *rapid.T) {
 			for k, last := key.Draw(t, "from"), key.Draw(t, "to"); k <= last; k++ {
-				if e := ref[k]; e != nil && !m.Remove(e) {
+				if e := ref[k]; e != nil && !m.Remove(e, hash(k)) {
 					t.Fatalf("remove %d: not there", k)
 				}
 				delete(ref, k)
@@ -73,14 +73,14 @@ func checkModel(t *rapid.T) {
 		},
 		"removeAgain": func(t *rapid.T) {
 			if len(gone) > 0 {
-				if m.Remove(rapid.SampledFrom(gone).Draw(t, "e")) {
+				if e := rapid.SampledFrom(gone).Draw(t, "e"); m.Remove(e, hash(e.Key())) {
 					t.Fatal("removed twice")
 				}
 			}
 		},
 		"removeStranger": func(t *rapid.T) {
 			k := key.Draw(t, "k")
-			if m.Remove(NewEntry[int, int](k, hash(k))) {
+			if m.Remove(NewEntry[int, int](k), hash(k)) {
 				t.Fatal("removed an entry that was never inserted")
 			}
 		},
@@ -151,7 +151,7 @@ func stress(t *testing.T, hash func(k int) uint64) {
 		})
 	}
 	// One entry that is never removed must be visited by every Range.
-	anchor, _ := m.LoadOrInsert(NewEntry[int, int](1_000_000, hash(1_000_000)))
+	anchor, _ := m.LoadOrInsert(NewEntry[int, int](1_000_000), hash(1_000_000))
 	stop := make(chan struct{})
 	var rg sync.WaitGroup
 	rg.Go(func() {
@@ -207,36 +207,35 @@ func stressOne(m *Map[int, int], hash func(int) uint64, net *[16]atomic.Int64, w
 			if r%2 == 0 {
 				k = fresh + r*own + i
 			}
-			e := NewEntry[int, int](k, hash(k))
+			e := NewEntry[int, int](k)
 			e.Value = k
-			if actual, loaded := m.LoadOrInsert(e); loaded || actual != e {
+			if actual, loaded := m.LoadOrInsert(e, hash(k)); loaded || actual != e {
 				return fmt.Errorf("worker %d: key %d is there already", w, k)
 			}
 			mine = append(mine, e)
 
 			s := (i*7 + r) % shared
-			e = NewEntry[int, int](s, hash(s))
-			actual, loaded := m.LoadOrInsert(e)
+			actual, loaded := m.LoadOrInsert(NewEntry[int, int](s), hash(s))
 			if !loaded {
 				net[s].Add(1)
 			}
 			if actual.Key() != s {
 				return fmt.Errorf("key %d for %d", actual.Key(), s)
 			}
-			if i%2 == 0 && m.Remove(actual) {
+			if i%2 == 0 && m.Remove(actual, hash(s)) {
 				net[s].Add(-1)
 			}
 		}
 		for _, e := range mine {
-			if got := m.Load(e.Key(), e.hash); got != e || got.Value != e.Key() {
+			if got := m.Load(e.Key(), hash(e.Key())); got != e || got.Value != e.Key() {
 				return fmt.Errorf("worker %d: key %d lost: %v", w, e.Key(), got)
 			}
 		}
 		for _, e := range mine {
-			if !m.Remove(e) || m.Remove(e) {
+			if !m.Remove(e, hash(e.Key())) || m.Remove(e, hash(e.Key())) {
 				return fmt.Errorf("worker %d: key %d not removed once", w, e.Key())
 			}
-			if m.Load(e.Key(), e.hash) != nil {
+			if m.Load(e.Key(), hash(e.Key())) != nil {
 				return fmt.Errorf("worker %d: key %d still there", w, e.Key())
 			}
 		}
@@ -288,13 +287,13 @@ func TestHash(t *testing.T) {
 				if m.Load(k, h) != nil {
 					t.Fatalf("%#v is there already", k)
 				}
-				e := NewEntry[named, int](k, h)
+				e := NewEntry[named, int](k)
 				e.Value = i
-				if _, loaded := m.LoadOrInsert(e); loaded {
+				if _, loaded := m.LoadOrInsert(e, h); loaded {
 					t.Fatalf("%#v is there already", k)
 				}
 			}
-			if e := m.Load(k, h); e == nil || e.Value != i || e.Key() != k || e.Hash() != h || e != m.Find(k) {
+			if e := m.Load(k, h); e == nil || e.Value != i || e.Key() != k || e != m.Find(k) {
 				t.Fatalf("%#v not found: %v", k, e)
 			}
 		}
@@ -355,8 +354,7 @@ func TestNoAllocation(t *testing.T) {
 	var es []*Entry[named, int]
 	for range 100 {
 		for _, k := range ks {
-			h, _ := m.Hash(k)
-			es = append(es, NewEntry[named, int](k, h))
+			es = append(es, NewEntry[named, int](k))
 		}
 	}
 	n := 0
@@ -366,8 +364,8 @@ func TestNoAllocation(t *testing.T) {
 			if m.Load(k, h) != nil {
 				t.Error("there already")
 			}
-			e, _ := m.LoadOrInsert(es[n])
-			if m.Find(k) != e || !m.Remove(e) || m.Remove(e) || m.Load(k, h) != nil {
+			e, _ := m.LoadOrInsert(es[n], h)
+			if m.Find(k) != e || !m.Remove(e, h) || m.Remove(e, h) || m.Load(k, h) != nil {
 				t.Error("not found, or not removed once")
 			}
 			n++
@@ -390,14 +388,15 @@ func TestGarbageIsBounded(t *testing.T) {
 			es := make([]*Entry[int, int], living)
 			for i := range turns {
 				j := i % living
-				if es[j] != nil && !m.Remove(es[j]) {
+				hash := func(k int) uint64 { return mix(uint64(k+1)<<6)&^exact | c.odd }
+				if es[j] != nil && !m.Remove(es[j], hash(es[j].Key())) {
 					t.Fatal("lost")
 				}
 				k := j
 				if c.fresh {
 					k = i
 				}
-				es[j], _ = m.LoadOrInsert(NewEntry[int, int](k, mix(uint64(k+1)<<6)&^exact|c.odd))
+				es[j], _ = m.LoadOrInsert(NewEntry[int, int](k), hash(k))
 			}
 			cells := 0
 			for i := range m.shards {
