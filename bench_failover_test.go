@@ -20,7 +20,7 @@ import (
 // -benchtime=5x -count=5 is enough.
 func BenchmarkFailover(b *testing.B) {
 	const n = 1000
-	single := impl{"single", func(b *testing.B, c *cluster, cfg mapper.Config) subject {
+	single := impl{"single", true, func(b *testing.B, c *cluster, cfg mapper.Config) subject {
 		m, err := mapper.Spawn(cfg, struct{ mapper.Resolver }{c})
 		if err != nil {
 			b.Fatal(err)

@@ -67,7 +67,7 @@ func BenchmarkTriggerLatency(b *testing.B) {
 func (f *fixture) failInTurn(done *atomic.Bool) {
 	of := make([][]mapper.Worker, len(f.cluster.conns))
 	for _, w := range f.workers {
-		home := w.(*worker).home
+		home := w.(member).self().home
 		of[home] = append(of[home], w)
 	}
 	last := make([]mapper.Executor, len(of))
@@ -110,13 +110,17 @@ func (h *histogram) quantile(q float64) float64 {
 //
 // -benchtime=200ms -count=10 is enough.
 func BenchmarkAcquire(b *testing.B) {
-	const n = 1000
-	for _, goroutines := range []int{1, 2, 8} {
-		for _, name := range []string{"ours", "two-rmw"} {
-			b.Run(fmt.Sprintf("goroutines=%d/impl=%s", goroutines, name), func(b *testing.B) {
+	for _, c := range []struct{ goroutines, n int }{{1, 1}, {1, 1000}, {2, 1000}, {8, 1000}} {
+		goroutines, n := c.goroutines, c.n
+		for _, name := range []string{"ours", "plain", "two-rmw"} {
+			b.Run(fmt.Sprintf("goroutines=%d/workers=%d/impl=%s", goroutines, n, name), func(b *testing.B) {
 				run := twoRMW()
-				if name == "ours" {
-					f := newFixture(b, ours, newCluster(1), n, mapper.Config{})
+				if name != "two-rmw" {
+					im := ours
+					if name == "plain" {
+						im = plain
+					}
+					f := newFixture(b, im, newCluster(1), n, mapper.Config{})
 					defer f.close()
 					run = f.acquire
 				}

@@ -29,14 +29,14 @@ func BenchmarkScale(b *testing.B) {
 		for _, im := range impls {
 			b.Run(fmt.Sprintf("workers=%d/impl=%s", n, im.name), func(b *testing.B) {
 				conns := min(1000, n/100)
-				tenth, rest := newWorkers(n/10, 1), newWorkers(n-n/10, conns-1)
-				for _, w := range rest {
-					w.(*worker).home++
-				}
-				all := shuffle(append(rest, tenth...))
-				var p perWorker
+				p := perWorker{slots: im.slots}
 				var trigger, move time.Duration
 				for b.Loop() {
+					tenth, rest := newWorkers(im, n/10, 1), newWorkers(im, n-n/10, conns-1)
+					for _, w := range rest {
+						w.(member).self().home++
+					}
+					all := shuffle(append(rest, tenth...))
 					f := &fixture{cluster: newCluster(conns), workers: all}
 					f.subject = im.spawn(b, f.cluster, mapper.Config{Backoff: noBackoff})
 					p.begin()
@@ -46,7 +46,7 @@ func BenchmarkScale(b *testing.B) {
 					waitAssigned(f.workers)
 					p.spawned()
 
-					x := <-tenth[0].(*worker).ch
+					x := <-tenth[0].(member).self().ch
 					drain(f.workers)
 					began := time.Now()
 					for _, w := range f.workers {

@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/brokermap/brokermap/mapper"
 )
@@ -18,7 +19,8 @@ import (
 //	allocs       allocations of the mapper and its resolver until then
 //	heap-B       bytes that the mapper keeps while all are assigned and idle
 //
-// The workers and their channels are the caller's and not counted. They are
+// The workers and their channels are the caller's and not counted, but for the
+// Slots in them. They are
 // spawned in the order in which they were made, as programs do. impl=floor is what
 // no mapper can do without: an allocation, an insert into a Go map, a send.
 //
@@ -27,20 +29,20 @@ func BenchmarkSpawn(b *testing.B) {
 	for _, n := range sizes(100, 1_000, 10_000, 100_000, 1_000_000) {
 		for _, im := range impls {
 			b.Run(fmt.Sprintf("workers=%d/impl=%s", n, im.name), func(b *testing.B) {
-				benchSpawn(b, n, func(c *cluster) subject { return im.spawn(b, c, mapper.Config{}) })
+				benchSpawn(b, n, im)
 			})
 		}
 		b.Run(fmt.Sprintf("workers=%d/impl=floor", n), func(b *testing.B) {
-			benchSpawn(b, n, func(*cluster) subject { return floor{} })
+			benchSpawn(b, n, impl{"floor", false, func(*testing.B, *cluster, mapper.Config) subject { return floor{} }})
 		})
 	}
 }
 
-func benchSpawn(b *testing.B, n int, spawn func(*cluster) subject) {
-	residents, ws := newWorkers(homes, homes), newWorkers(n, homes)
-	var p perWorker
+func benchSpawn(b *testing.B, n int, im impl) {
+	p := perWorker{slots: im.slots}
 	for b.Loop() {
-		m := spawn(newCluster(homes))
+		m := im.spawn(b, newCluster(homes), mapper.Config{})
+		residents, ws := newWorkers(im, homes, homes), newWorkers(im, n, homes)
 		for _, w := range residents {
 			m.OnWorkerSpawned(w)
 		}
@@ -70,6 +72,7 @@ func benchSpawn(b *testing.B, n int, spawn func(*cluster) subject) {
 
 // perWorker sums up what is reported for each worker.
 type perWorker struct {
+	slots       bool // each worker embeds one, which counts as memory of the mapper
 	began       time.Time
 	beganCPU    time.Duration
 	before      runtime.MemStats
@@ -107,7 +110,11 @@ func (p *perWorker) report(b *testing.B, workers int) {
 	b.ReportMetric(float64(p.cpu.Nanoseconds())/n, "spawn-cpu-ns")
 	b.ReportMetric(float64(p.stop.Nanoseconds())/n, "stop-ns")
 	b.ReportMetric(float64(p.allocs)/n, "allocs")
-	b.ReportMetric(float64(p.heap)/n, "heap-B")
+	heap := float64(p.heap) / n
+	if p.slots {
+		heap += float64(unsafe.Sizeof(mapper.Slot{}))
+	}
+	b.ReportMetric(heap, "heap-B")
 }
 
 // floor is the least that a mapper has to do for a worker.

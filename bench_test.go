@@ -39,22 +39,26 @@ const backlog = 4096
 
 type impl struct {
 	name  string
+	slots bool // its workers embed a mapper.Slot
 	spawn func(b *testing.B, c *cluster, cfg mapper.Config) subject
 }
 
 var (
-	ours = impl{"ours", func(b *testing.B, c *cluster, cfg mapper.Config) subject {
-		m, err := mapper.Spawn(cfg, c)
-		if err != nil {
-			b.Fatal(err)
-		}
-		return m
-	}}
-	theirs = impl{"classic", func(_ *testing.B, c *cluster, _ mapper.Config) subject {
+	ours   = impl{"ours", true, spawnMapper}
+	plain  = impl{"plain", false, spawnMapper} // ours, with workers that embed nothing
+	theirs = impl{"classic", false, func(_ *testing.B, c *cluster, _ mapper.Config) subject {
 		return classic.Spawn(backlog, 10*time.Millisecond, c)
 	}}
-	impls = []impl{ours, theirs}
+	impls = []impl{ours, plain, theirs}
 )
+
+func spawnMapper(b *testing.B, c *cluster, cfg mapper.Config) subject {
+	m, err := mapper.Spawn(cfg, c)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return m
+}
 
 // large asks for the sizes that take minutes and gigabytes.
 var large = os.Getenv("BROKERMAP_BENCH") == "large"
@@ -78,6 +82,19 @@ type worker struct {
 }
 
 func (w *worker) Assignment() chan<- mapper.Executor { return w.ch }
+func (w *worker) self() *worker                      { return w }
+
+// slotWorker is a worker that has room for what the mapper keeps of it.
+type slotWorker struct {
+	mapper.Slot
+	worker
+}
+
+// member is either of them.
+type member interface {
+	mapper.Worker
+	self() *worker
+}
 
 func (w *worker) drain() {
 	for len(w.ch) > 0 {
@@ -85,11 +102,17 @@ func (w *worker) drain() {
 	}
 }
 
-// newWorkers returns n workers spread over homes connections.
-func newWorkers(n, homes int) []mapper.Worker {
+// newWorkers returns n workers of an implementation, spread over homes
+// connections.
+func newWorkers(im impl, n, homes int) []mapper.Worker {
 	ws := make([]mapper.Worker, n)
 	for i := range ws {
-		ws[i] = &worker{make(chan mapper.Executor, 1), i % homes}
+		w := worker{make(chan mapper.Executor, 1), i % homes}
+		if im.slots {
+			ws[i] = &slotWorker{worker: w}
+		} else {
+			ws[i] = &w
+		}
 	}
 	return ws
 }
@@ -134,7 +157,7 @@ func (c *cluster) ask() {
 }
 
 func (c *cluster) answer(w mapper.Worker) *sarama.Broker {
-	own := w.(*worker)
+	own := w.(member).self()
 	if c.reads {
 		own.drain()
 	}
@@ -168,7 +191,7 @@ type fixture struct {
 const homes = 16
 
 func newFixture(b *testing.B, im impl, c *cluster, n int, cfg mapper.Config) *fixture {
-	f := &fixture{subject: im.spawn(b, c, cfg), cluster: c, workers: newWorkers(n, len(c.conns))}
+	f := &fixture{subject: im.spawn(b, c, cfg), cluster: c, workers: newWorkers(im, n, len(c.conns))}
 	for _, w := range f.workers {
 		f.OnWorkerSpawned(w)
 	}
@@ -203,7 +226,7 @@ func (f *fixture) fail(home int, x mapper.Executor, ws []mapper.Worker) mapper.E
 		}
 	}
 	for _, w := range ws {
-		for x = range w.(*worker).ch {
+		for x = range w.(member).self().ch {
 			if x.BrokerConn() == next {
 				break
 			}
@@ -218,7 +241,7 @@ var errBroken = errors.New("broken pipe")
 func waitAssigned(ws []mapper.Worker) {
 	var began time.Time
 	for i := 0; i < len(ws); {
-		if len(ws[i].(*worker).ch) > 0 {
+		if len(ws[i].(member).self().ch) > 0 {
 			i++
 			continue
 		}
@@ -237,7 +260,7 @@ func waitAssigned(ws []mapper.Worker) {
 
 func drain(ws []mapper.Worker) {
 	for _, w := range ws {
-		w.(*worker).drain()
+		w.(member).self().drain()
 	}
 }
 

@@ -37,6 +37,10 @@ func TestS7_NotificationsDoNotAllocate(t *testing.T) {
 			ch := make(chan mapper.Executor, 1)
 			return &otherWorker{ch}, ch
 		},
+		"second type with a Slot": func(int) (mapper.Worker, chan mapper.Executor) {
+			ch := make(chan mapper.Executor, 1)
+			return &other{channel: channel{ch}}, ch
+		},
 		"struct": func(i int) (mapper.Worker, chan mapper.Executor) {
 			ch := make(chan mapper.Executor, 1)
 			return namedWorker{fmt.Sprint("w", i), ch}, ch

@@ -135,7 +135,7 @@ type Lease struct {
 // channel, and for use beyond the moment the next executor is read. Acquire and
 // Release are lock-free and do not allocate.
 func (m *T) Acquire(w Worker) (Lease, bool) {
-	e := m.workers.Find(w)
+	e := m.find(w)
 	if e == nil {
 		return Lease{}, false
 	}
@@ -149,12 +149,11 @@ func (m *T) Acquire(w Worker) (Lease, bool) {
 		if !x.Value.leases.TryRetain() {
 			continue // since it was loaded it was superseded, or the life has ended
 		}
-		lease := Lease{m: m, x: x}
 		if sentTo(s.word.Load()) != sentTo(w) {
-			lease.Release() // x may be another life's
+			Lease{m: m, x: x}.Release() // x may be another life's
 			return Lease{}, false
 		}
-		return lease, true
+		return Lease{m: m, x: x}, true
 	}
 }
 

@@ -23,16 +23,6 @@ func TestExploreMutants(t *testing.T) {
 		Old:  "if l.epoch == epochOf(w)+1 {",
 		New:  "if l.epoch == epochOf(w)+1 && mine != nil {",
 	}, {
-		Name: "a life ends and its executor stays",
-		File: "slot.go",
-		Old:  "w&^(aliveBit|sentBit|triggerMask)",
-		New:  "w&^(aliveBit|triggerMask)",
-	}, {
-		Name: "a stop leaves the trigger to the next life",
-		File: "slot.go",
-		Old:  "w&^(aliveBit|sentBit|triggerMask)",
-		New:  "w&^(aliveBit|sentBit)",
-	}, {
 		Name: "a trigger counts as told before it was",
 		File: "slot.go",
 		Old:  "s.word.CompareAndSwap(w, w|triggerSet) {\n\t\t\treturn w | triggerSet, true, true",
@@ -112,6 +102,21 @@ func TestExploreMutants(t *testing.T) {
 		File: "executor.go",
 		Old:  "\t\traise(&l.x.Value.unpinned)\n\t\tl.m.flag()\n",
 		New:  "\t\tl.m.flag()\n\t\traise(&l.x.Value.unpinned)\n",
+	}, {
+		Name: "the room of a Slot is taken twice",
+		File: "embed.go",
+		Old:  "s.taken.Load() == 0 && s.taken.CompareAndSwap(0, 1)",
+		New:  "s.taken.Swap(1) != 5",
+	}, {
+		Name: "a Slot leads to a retired entry",
+		File: "embed.go",
+		Old:  "e != nil && e.Value.word.Load()&retiredBit == 0",
+		New:  "e != nil",
+	}, {
+		Name: "the room of a Slot is free again while it is in use",
+		File: "embed.go",
+		Old:  "if s != nil && e == &s.room {",
+		New:  "if s != nil {",
 	}, {
 		Name: "a look does not see that a life has ended and another begun",
 		File: "loop.go",

@@ -24,9 +24,21 @@ import (
 type exploredWorker struct{ ch chan Executor }
 
 func (w *exploredWorker) Assignment() chan<- Executor { return w.ch }
+func (w *exploredWorker) self() *exploredWorker       { return w }
+
+type exploredSlotted struct {
+	Slot
+	exploredWorker
+}
+
+type exploredMember interface {
+	Worker
+	self() *exploredWorker
+}
 
 var (
-	exploredWorkers   = [3]*exploredWorker{{}, {}, {}}
+	exploredWorkers   = [3]exploredMember{&exploredWorker{}, &exploredWorker{}, &exploredWorker{}}
+	exploredSlotteds  = [3]exploredMember{&exploredSlotted{}, &exploredSlotted{}, &exploredSlotted{}}
 	exploredExecutors [8]exploredExecutor
 	exploredConn      = sarama.NewBroker("a:1")
 )
@@ -50,6 +62,7 @@ func (e *exploredExecutor) Stop() {
 type world struct {
 	m         *T
 	l         *loop
+	workers   [3]exploredMember
 	resolved  int
 	executors []*exploredExecutor
 }
@@ -67,23 +80,33 @@ func (r *world) SpawnExecutor(conn *sarama.Broker) Executor {
 }
 
 // newWorld returns a mapper that has assigned the first n workers.
-func newWorld(ringSize, n int) *world {
-	r := &world{}
+func newWorld(ringSize, n int) *world { return newWorldOf(exploredWorkers, ringSize, n) }
+
+// newSlottedWorld is newWorld with workers that embed a Slot.
+func newSlottedWorld(ringSize, n int) *world {
+	for _, w := range exploredSlotteds {
+		w.(*exploredSlotted).Slot = Slot{}
+	}
+	return newWorldOf(exploredSlotteds, ringSize, n)
+}
+
+func newWorldOf(workers [3]exploredMember, ringSize, n int) *world {
+	r := &world{workers: workers}
 	cfg, err := Config{Backoff: func(int) time.Duration { return 0 }, RingSize: ringSize}.withDefaults()
 	if err != nil {
 		panic(err)
 	}
 	r.m = newMapper(cfg, r)
-	r.m.workers.Hash(exploredWorkers[0]) // from now on the hash is the address
+	r.m.workers.Hash(workers[0]) // from now on the hash is the address
 	r.l = newLoop(r.m)
 	r.l.async = func(call func()) { call() }
-	for _, w := range exploredWorkers {
-		w.ch = make(chan Executor, 8)
+	for _, w := range workers {
+		w.self().ch = make(chan Executor, 8)
 	}
-	for _, w := range exploredWorkers[:n] {
+	for _, w := range workers[:n] {
 		r.m.OnWorkerSpawned(w)
 		r.settle()
-		<-w.ch
+		<-w.self().ch
 	}
 	r.resolved = 0
 	return r
@@ -106,7 +129,7 @@ func (r *world) loop() {
 
 // whole checks, when nobody has anything to do, that nothing was lost.
 func (r *world) whole() error {
-	for i, w := range exploredWorkers {
+	for i, w := range r.workers {
 		e := r.m.workers.Find(w)
 		if e == nil {
 			continue
@@ -114,6 +137,8 @@ func (r *world) whole() error {
 		s := &e.Value
 		word := s.word.Load()
 		switch alive := word&aliveBit != 0; {
+		case r.m.find(w) != e:
+			return fmt.Errorf("worker %d's Slot leads astray", i)
 		case !alive:
 			return fmt.Errorf("worker %d is dead and still there", i)
 		case s.on == nil || s.on.epoch != epochOf(word):
@@ -162,16 +187,20 @@ func assigned(ringSize, n int) func() *world {
 	return func() *world { return newWorld(ringSize, n) }
 }
 
+func slottedAssigned(ringSize, n int) func() *world {
+	return func() *world { return newSlottedWorld(ringSize, n) }
+}
+
 func trigger(i int) func(*world) {
-	return func(r *world) { r.m.TriggerReassign(exploredWorkers[i]) }
+	return func(r *world) { r.m.TriggerReassign(r.workers[i]) }
 }
 
 func stop(i int) func(*world) {
-	return func(r *world) { r.m.OnWorkerStopped(exploredWorkers[i]) }
+	return func(r *world) { r.m.OnWorkerStopped(r.workers[i]) }
 }
 
 func spawn(i int) func(*world) {
-	return func(r *world) { r.m.OnWorkerSpawned(exploredWorkers[i]) }
+	return func(r *world) { r.m.OnWorkerSpawned(r.workers[i]) }
 }
 
 func then(calls ...func(*world)) func(*world) {
@@ -213,7 +242,7 @@ func TestExplore_S7_SpawnTwiceAtOnce(t *testing.T) {
 func TestExplore_S7_RespawnTwiceAtOnce(t *testing.T) {
 	mapped(t, two, func() *world {
 		r := newWorld(2, 1)
-		r.m.OnWorkerStopped(exploredWorkers[0]) // the mapper has not seen it yet
+		r.m.OnWorkerStopped(r.workers[0]) // the mapper has not seen it yet
 		return r
 	}, spawn(0), spawn(0))
 }
@@ -221,8 +250,8 @@ func TestExplore_S7_RespawnTwiceAtOnce(t *testing.T) {
 func TestExplore_S8_FullRing(t *testing.T) {
 	mapped(t, two, func() *world {
 		r := newWorld(2, 3)
-		r.m.TriggerReassign(exploredWorkers[1])
-		r.m.TriggerReassign(exploredWorkers[2]) // the ring is full
+		r.m.TriggerReassign(r.workers[1])
+		r.m.TriggerReassign(r.workers[2]) // the ring is full
 		return r
 	}, trigger(0))
 }
@@ -241,11 +270,11 @@ func TestExplore_S7_StoppedCaller(t *testing.T) {
 				before, returned := 0, false
 				p.Go(func() {
 					before = r.resolved
-					r.m.TriggerReassign(exploredWorkers[0])
+					r.m.TriggerReassign(r.workers[0])
 					returned = true
 				})
 				p.Check(func() error {
-					e := r.m.workers.Find(exploredWorkers[0])
+					e := r.m.workers.Find(r.workers[0])
 					w := e.Value.word.Load()
 					switch {
 					case !returned:
@@ -265,7 +294,7 @@ func TestExplore_S7_StoppedCaller(t *testing.T) {
 // pin is a lease taken and given back, with the executor told of it.
 func pin(i int) func(*world) {
 	return func(r *world) {
-		l, ok := r.m.Acquire(exploredWorkers[i])
+		l, ok := r.m.Acquire(r.workers[i])
 		if !ok {
 			return
 		}
@@ -306,8 +335,8 @@ func TestExplore_S4_AcquireAgainstRespawn(t *testing.T) {
 		p.Daemon(r.loop)
 		p.Go(func() {
 			then(stop(0), spawn(0))(r)
-			if l, ok := r.m.Acquire(exploredWorkers[0]); ok {
-				if s := &r.m.workers.Find(exploredWorkers[0]).Value; s.on == nil || s.on.epoch != epochOf(s.word.Load()) {
+			if l, ok := r.m.Acquire(r.workers[0]); ok {
+				if s := &r.m.workers.Find(r.workers[0]).Value; s.on == nil || s.on.epoch != epochOf(s.word.Load()) {
 					explore.Failf("a lease on the executor of an earlier life")
 				}
 				l.Release()
@@ -322,7 +351,7 @@ func TestExplore_S4_AcquireAgainstRespawn(t *testing.T) {
 func TestExplore_L4_LastReleaseAgainstDrain(t *testing.T) {
 	explore.Verify(t, two, func(p *explore.Program) {
 		r := newWorld(2, 1)
-		l, _ := r.m.Acquire(exploredWorkers[0])
+		l, _ := r.m.Acquire(r.workers[0])
 		e := l.Executor().(*exploredExecutor)
 		e.pins++
 		p.Daemon(r.loop)
@@ -387,4 +416,35 @@ func TestExplore_L5_SpawnAgainstClose(t *testing.T) {
 			return r.stoppedOnce()
 		})
 	})
+}
+
+// The same hand-off with workers that embed a Slot.
+func TestExplore_Slot(t *testing.T) {
+	respawn := func() *world {
+		r := newSlottedWorld(2, 1)
+		r.m.OnWorkerStopped(r.workers[0])
+		return r
+	}
+	retired := func() *world { // its room is taken, by an entry that is out of the map
+		r := respawn()
+		r.settle()
+		return r
+	}
+	for _, c := range []struct {
+		name    string
+		o       explore.Options
+		setup   func() *world
+		callers []func(*world)
+	}{
+		{"trigger against look", complete, slottedAssigned(2, 1), []func(*world){trigger(0)}},
+		{"stop, respawn and stop", two, slottedAssigned(2, 1), []func(*world){then(stop(0), spawn(0), stop(0))}},
+		{"stop and respawn against trigger", one, slottedAssigned(2, 1), []func(*world){then(stop(0), spawn(0)), trigger(0)}},
+		{"spawn twice at once", two, slottedAssigned(2, 0), []func(*world){spawn(0), spawn(0)}},
+		{"spawn against stop and respawn", two, slottedAssigned(2, 0), []func(*world){spawn(0), then(stop(0), spawn(0))}},
+		{"respawn twice at once", one, respawn, []func(*world){spawn(0), spawn(0)}},
+		{"respawn twice at once after the end", one, retired, []func(*world){spawn(0), then(spawn(0), trigger(0))}},
+		{"respawn against lease", two, slottedAssigned(2, 1), []func(*world){then(stop(0), spawn(0)), pin(0)}},
+	} {
+		t.Run(c.name, func(t *testing.T) { mapped(t, c.o, c.setup, c.callers...) })
+	}
 }

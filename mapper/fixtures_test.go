@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -82,6 +83,9 @@ func newDefaultWorld(t testing.TB, cfg mapper.Config, kind ...func(*world) mappe
 	if x.m, err = mapper.Spawn(cfg, r); err != nil {
 		t.Fatal(err)
 	}
+	if strings.Contains(t.Name(), strings.ReplaceAll(lookedUp, " ", "_")) {
+		x.m.LookWorkersUp()
+	}
 	t.Cleanup(x.close)
 	return x
 }
@@ -93,11 +97,15 @@ func constant(d time.Duration) func(int) time.Duration {
 	return func(int) time.Duration { return d }
 }
 
-// run runs f in a bubble.
+// run runs f in bubbles: with workers that are found by their Slots, and with
+// workers that are looked up.
 func run(t *testing.T, f func(t *testing.T)) {
 	t.Helper()
-	synctest.Test(t, f)
+	t.Run("slots", func(t *testing.T) { synctest.Test(t, f) })
+	t.Run(lookedUp, func(t *testing.T) { synctest.Test(t, f) })
 }
+
+const lookedUp = "looked up"
 
 // eachKind runs f in a bubble for a plain Resolver and for a BatchResolver.
 func eachKind(t *testing.T, f func(t *testing.T, kind func(*world) mapper.Resolver)) {
@@ -164,6 +172,7 @@ func broker(name string) *sarama.Broker { return sarama.NewBroker(name + ":9092"
 
 // worker is a mapper.Worker whose resolutions lead to leader.
 type worker struct {
+	mapper.Slot
 	x      *world
 	name   string
 	ch     chan mapper.Executor

@@ -168,6 +168,7 @@ type T struct {
 	// What callers and the mapper's goroutine share. Truth is in the entries;
 	// ring and flags only say where to look.
 	workers   *shardmap.Map[Worker, slot]
+	home      home
 	executors *shardmap.Map[Executor, executor]
 	ring      *ringbuf.Ring[*workerEntry]
 	overflow  atomicx.Uint32 // a worker was changed when the ring was full

@@ -1,10 +1,6 @@
 package mapper
 
-import (
-	"fmt"
-
-	"github.com/brokermap/brokermap/internal/shardmap"
-)
+import "fmt"
 
 // OnWorkerSpawned tells the mapper that w lives from now on and wants an
 // assignment. It reads w's Assignment.
@@ -26,7 +22,7 @@ func (m *T) OnWorkerSpawned(w Worker) {
 		}
 		panic(fmt.Sprintf("mapper: OnWorkerSpawned(%T): a worker must be comparable, best a pointer", w))
 	}
-	e := m.workers.Load(w, h)
+	e := m.find(w)
 	if e != nil && e.Value.word.Load()&aliveBit != 0 {
 		m.counters.repeatedSpawns.Inc()
 		return
@@ -46,11 +42,12 @@ func (m *T) OnWorkerSpawned(w Worker) {
 		m.counters.spawnsAfterStop.Inc()
 		return
 	}
+	s := m.offered(w)
 	var fresh *workerEntry
 	for {
 		if e == nil {
 			if fresh == nil {
-				fresh = shardmap.NewEntry[Worker, slot](w)
+				fresh = newEntry(w, s)
 				fresh.Value.init(ch)
 			}
 			var loaded bool
@@ -63,6 +60,7 @@ func (m *T) OnWorkerSpawned(w Worker) {
 			break
 		}
 		if r == living {
+			s.dispose(fresh)
 			m.counters.repeatedSpawns.Inc()
 			m.leave()
 			return
@@ -70,9 +68,11 @@ func (m *T) OnWorkerSpawned(w Worker) {
 		m.workers.Remove(e, h) // the mapper is about to; do not wait for it
 		e = nil
 	}
+	s.point(m, e)
 	if e == fresh {
 		m.tellFresh(e)
 	} else {
+		s.dispose(fresh)
 		m.tell(e, 0)
 	}
 }
@@ -81,7 +81,7 @@ func (m *T) OnWorkerSpawned(w Worker) {
 // any more and is sent nothing more, save by a send already under way, which is
 // not held. For a worker that does not live it is a no-op that Stats counts.
 func (m *T) OnWorkerStopped(w Worker) {
-	e := m.workers.Find(w)
+	e := m.find(w)
 	if e == nil {
 		m.counters.unknownWorkers.Inc()
 		return
@@ -102,7 +102,7 @@ func (m *T) OnWorkerStopped(w Worker) {
 // be repeated at will. For a worker that does not live it is a no-op that Stats
 // counts.
 func (m *T) TriggerReassign(w Worker) {
-	e := m.workers.Find(w)
+	e := m.find(w)
 	if e == nil {
 		m.counters.unknownWorkers.Inc()
 		return

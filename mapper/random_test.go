@@ -266,6 +266,9 @@ func runChaos(t *testing.T, virtual bool, ringSize int, kind func(*world) mapper
 		cfg.Backoff = func(attempt int) time.Duration { return time.Microsecond << min(attempt, 12) }
 	}
 	c := &chaos{world: newDefaultWorld(t, cfg, kind), seed: seed, virtual: virtual}
+	if seed%2 == 0 {
+		c.m.LookWorkersUp()
+	}
 	for i := range 5 {
 		c.brokers = append(c.brokers, broker(fmt.Sprint("b", i)))
 	}

@@ -30,8 +30,8 @@ const (
 // map never writes to it, and its Value is the caller's to synchronize. An
 // entry that was removed is not inserted again.
 type Entry[K comparable, V any] struct {
-	key   K
 	Value V
+	key   K
 }
 
 // Key returns the key.
@@ -41,6 +41,9 @@ func (e *Entry[K, V]) Key() K { return e.key }
 func NewEntry[K comparable, V any](k K) *Entry[K, V] {
 	return &Entry[K, V]{key: k}
 }
+
+// Init makes e, which nobody else sees yet, an entry for k.
+func (e *Entry[K, V]) Init(k K) { e.key = k }
 
 // Map maps keys to entries. Keys are equal as by ==.
 type Map[K comparable, V any] struct {

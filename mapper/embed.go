@@ -1,0 +1,139 @@
+package mapper
+
+import (
+	"reflect"
+	"unsafe"
+
+	"github.com/brokermap/brokermap/internal/atomicx"
+	"github.com/brokermap/brokermap/internal/shardmap"
+)
+
+// Slot is room in a worker for what the mapper keeps of it. A worker need not
+// have one; where it does, notifications find what they need beside the worker
+// instead of looking it up, and OnWorkerSpawned allocates nothing:
+//
+//	type fetcher struct {
+//		mapper.Slot
+//		// ...
+//	}
+//
+// It counts where workers are pointers to a struct that embeds a Slot by value,
+// itself or in a struct that it embeds. A mapper serves one such type, the first
+// that it meets, and a Slot serves one mapper, the first that its worker is
+// given to; in every other case the worker is looked up, and all goes on as
+// without a Slot. The zero Slot is ready for use. It must not be copied after
+// its worker was first spawned.
+type Slot struct {
+	_ atomicx.Align64
+
+	owner atomicx.Pointer[T]
+	// entry is the worker's latest entry, or an earlier one, which is retired
+	// then. Only the owner's callers look at it.
+	entry atomicx.Pointer[workerEntry]
+	room  workerEntry    // for the first entry
+	taken atomicx.Uint32 // 1: room is somebody's
+}
+
+func (s *Slot) slot() *Slot { return s }
+
+// slotted is implemented by the types that embed a Slot.
+type slotted interface{ slot() *Slot }
+
+// find returns the entry of w, or nil if there is none.
+func (m *T) find(w Worker) *workerEntry {
+	if s := m.slotOf(w); s != nil && s.owner.Load() == m {
+		// An entry that is not retired is the worker's place in the map.
+		if e := s.entry.Load(); e != nil && e.Value.word.Load()&retiredBit == 0 {
+			return e
+		}
+	}
+	return m.workers.Find(w)
+}
+
+// A home is the type of the workers whose Slots a mapper uses, and where in them
+// the Slot is: the type's interface word, and the offset in the bits above.
+type home struct{ word atomicx.Uint64 }
+
+const offsetShift = 48
+
+// ifaceWords is the layout of an interface value that holds a pointer.
+type ifaceWords struct {
+	typ  uintptr // points at the runtime's description, which is never freed
+	data unsafe.Pointer
+}
+
+// slotOf returns the Slot of w, or nil if w is not of the home type.
+func (m *T) slotOf(w Worker) *Slot {
+	h, v := m.home.word.Load(), (*ifaceWords)(unsafe.Pointer(&w))
+	if uint64(v.typ) != h&(1<<offsetShift-1) || v.data == nil {
+		return nil
+	}
+	return (*Slot)(unsafe.Add(v.data, h>>offsetShift))
+}
+
+// offered returns the Slot of w, whose type becomes the home type if it can be
+// and there is none yet.
+func (m *T) offered(w Worker) *Slot {
+	if m.home.word.Load() == 0 {
+		m.home.settle(w)
+	}
+	return m.slotOf(w)
+}
+
+// settle makes the type of w the home type, if it can be.
+func (h *home) settle(w Worker) {
+	if _, ok := w.(slotted); !ok {
+		return
+	}
+	t := reflect.TypeOf(w)
+	if t.Kind() != reflect.Pointer || t.Elem().Kind() != reflect.Struct {
+		return
+	}
+	t = t.Elem()
+	field, ok := t.FieldByName("Slot")
+	if !ok || field.Type != reflect.TypeFor[Slot]() {
+		return
+	}
+	offset := uintptr(0)
+	for _, i := range field.Index {
+		if t.Kind() != reflect.Struct {
+			return // it is embedded by a pointer, which others may share
+		}
+		offset += t.Field(i).Offset
+		t = t.Field(i).Type
+	}
+	typ := uint64((*ifaceWords)(unsafe.Pointer(&w)).typ)
+	if typ>>offsetShift == 0 && offset < 1<<(64-offsetShift) {
+		h.word.CompareAndSwap(0, uint64(offset)<<offsetShift|typ)
+	}
+}
+
+// newEntry returns an entry for w that is in no map yet: in the room of its
+// Slot s, if it has one and that is free.
+func newEntry(w Worker, s *Slot) *workerEntry {
+	if s != nil && s.taken.Load() == 0 && s.taken.CompareAndSwap(0, 1) {
+		s.room.Init(w)
+		return &s.room
+	}
+	return shardmap.NewEntry[Worker, slot](w)
+}
+
+// dispose takes back an entry of newEntry's that nobody else has seen.
+func (s *Slot) dispose(e *workerEntry) {
+	if s != nil && e == &s.room {
+		s.taken.Store(0)
+	}
+}
+
+// point has the callers of m find the entry e, which is or was in the map.
+func (s *Slot) point(m *T, e *workerEntry) {
+	if s == nil || s.entry.Load() == e {
+		return
+	}
+	if s.owner.Load() == nil {
+		s.owner.CompareAndSwap(nil, m)
+	}
+	if s.owner.Load() == m {
+		s.entry.Store(e)
+	}
+}
