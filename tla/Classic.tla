@@ -31,7 +31,8 @@ ClassicInit == s = First @@ [
   blocked  |-> {},                          \* callers that wait for room in it, or for ever
   batch    |-> [w \in Workers |-> "none"],  \* the event that is to be performed
   doing    |-> <<"nothing">>,               \* or <<"resolve", w>>, <<"stop", c>>
-  assigned |-> [w \in Workers |-> None]]    \* the references
+  assigned |-> [w \in Workers |-> None],    \* the references
+  born     |-> {}]                          \* workers that have lived, where they do so only once ("once")
 
 Notify(x, kind, w) ==
   IF Len(x.inbox) < Buffer /\ ~x.done THEN [x EXCEPT !.inbox = Append(@, <<kind, w>>)]
@@ -39,8 +40,8 @@ Notify(x, kind, w) ==
 Free(w) == \A b \in s.blocked : b[2] # w \* its own goroutine is not blocked
 
 SpawnedEvent(w) ==
-  /\ w \notin s.alive /\ Free(w) /\ ~s.closed /\ ~s.calm
-  /\ s' = Notify([s EXCEPT !.alive = @ \cup {w}], "spawned", w)
+  /\ w \notin s.alive \cup s.born /\ Free(w) /\ ~s.closed /\ ~s.calm
+  /\ s' = Notify([s EXCEPT !.alive = @ \cup {w}, !.born = IF "once" \in May THEN @ \cup {w} ELSE @], "spawned", w)
 StoppedEvent(w) ==
   /\ w \in s.alive /\ Free(w)
   /\ s.closed \/ ("stop" \in May /\ ~s.calm)
