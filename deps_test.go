@@ -37,10 +37,11 @@ var mayImport = map[string][]string{
 	"internal/explore":         {},
 	"internal/explore/mutants": {},
 	"internal/classic":         {"mapper", "github.com/IBM/sarama"},
+	"internal/drive":           {"mapper", "github.com/IBM/sarama"},
 	"internal/kafkatest":       {"github.com/IBM/sarama", "github.com/twmb/franz-go"},
 	"model":                    {"internal/assign"},
 	"tla":                      {},
-	"fuzz":                     {"mapper", "brokers", "consumer", "offsets", "internal/assign", "internal/ringbuf"},
+	"fuzz":                     {"mapper", "brokers", "consumer", "offsets", "internal/assign", "internal/ringbuf", "internal/shardmap", "internal/drive", "model"},
 	"brokers":                  {"github.com/IBM/sarama"},
 	"consumer":                 {"mapper", "brokers", "github.com/IBM/sarama"},
 	"offsets":                  {"mapper", "brokers", "github.com/IBM/sarama"},
@@ -49,7 +50,7 @@ var mayImport = map[string][]string{
 
 // testOnly are the packages that no shipped file of another package may import,
 // save in the exploring build.
-var testOnly = []string{"internal/explore", "internal/explore/mutants"}
+var testOnly = []string{"internal/explore", "internal/explore/mutants", "internal/drive"}
 
 // lockFree are the packages that take every shared word from atomicx, so that
 // each access is a scheduling point in the exploring build, and that have no

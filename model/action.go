@@ -11,25 +11,28 @@ const (
 	WorkerSpawned ActionKind = iota + 1
 	WorkerStopped
 	TriggerReassign
-	Read           // the worker takes an executor from its channel
-	BrokerFailed   // an executor is reported, which raises its flag
-	AcquireLease   // on what a worker was sent last
-	ReleaseLease   // on an executor
-	SomebodyElse   // will send on a worker's channel, against the rules, just before the mapper does
-	Look           // the mapper looks at a worker's slot
-	TakeFlags      // the mapper looks at the flags of all executors
-	CallReturns    // a call of the resolver
-	SpawnReturns   // with an executor
-	SpawnSuspect   // the same, and its failure was reported before
-	SpawnNil       // without one
-	SpawnUnfit     // with one of another connection
-	StopReturns    // an executor has stopped
-	TimePasses     //
-	Tick           // the mapper fires timers and starts what is due
-	numActionKinds //
+	Read         // the worker takes an executor from its channel
+	BrokerFailed // an executor is reported, which raises its flag
+	AcquireLease // on what a worker was sent last
+	ReleaseLease // on an executor
+	SomebodyElse // will send on a worker's channel, against the rules, just before the mapper does
+	Look         // the mapper looks at a worker's slot
+	TakeFlags    // the mapper looks at the flags of all executors
+	CallReturns  // a call of the resolver
+	SpawnReturns // with an executor
+	SpawnSuspect // the same, and its failure was reported before
+	SpawnNil     // without one
+	SpawnUnfit   // with one of another connection
+	StopReturns  // an executor has stopped
+	TimePasses   //
+	Tick         // the mapper fires timers and starts what is due
+	endOfActions
 )
 
-var actionNames = [numActionKinds]string{
+// NumActionKinds is how many there are; they count from 1.
+const NumActionKinds = int(endOfActions) - 1
+
+var actionNames = [endOfActions]string{
 	WorkerSpawned: "WorkerSpawned", WorkerStopped: "WorkerStopped", TriggerReassign: "TriggerReassign", Read: "Read",
 	BrokerFailed: "BrokerFailed", AcquireLease: "AcquireLease", ReleaseLease: "ReleaseLease", SomebodyElse: "SomebodyElse",
 	Look: "Look", TakeFlags: "TakeFlags", CallReturns: "CallReturns", SpawnReturns: "SpawnReturns",
@@ -112,7 +115,7 @@ func (x *World) Actions(as []Action) []Action {
 		if k.unread > 0 {
 			as = append(as, Action{Kind: Read, On: uint8(w)})
 		}
-		if x.cfg.sendsFail && !k.foreign {
+		if x.cfg.SendsFail && !k.foreign {
 			as = append(as, Action{Kind: SomebodyElse, On: uint8(w)})
 		}
 		if e := k.last(); k.current() && e != none && left(b.Leases, u.leases, 1) && int(x.executors[e].leases) < max(1, x.cfg.MaxLeases) {
@@ -170,7 +173,7 @@ func (x *World) passings(as []Action) []Action {
 	}
 	// The mapper is awake for a shorter time than any wait takes: it has fired what
 	// was due before more time passes.
-	for i := range max(1, len(x.cfg.steps)) {
+	for i := range max(1, len(x.cfg.Passes)) {
 		as = append(as, Action{Kind: TimePasses, Choice: uint16(i)})
 	}
 	return as

@@ -50,14 +50,16 @@ type Config struct {
 	// Budget bounds what may happen in all.
 	Budget Budget
 
-	// For random walks, which need not remember where they have been: how far time
-	// may move at once, in growing order, if not by Unit, and the unit of Backoff.
-	steps []time.Duration
-	wait  time.Duration
-	// sendsFail: somebody else may send on a worker's channel.
-	sendsFail bool
-	// jitter is added to Backoff; it may change with every Tick.
-	jitter func(attempt, ticks int) time.Duration
+	// What follows is for walks, which need not remember where they have been.
+
+	// Passes is how far time may move at once, in growing order, if not by Unit.
+	Passes []time.Duration
+	// Wait is the unit of Backoff, if not Unit.
+	Wait time.Duration
+	// SendsFail: somebody else may send on a worker's channel.
+	SendsFail bool
+	// Jitter is added to Backoff; it may change with every Tick.
+	Jitter func(attempt, ticks int) time.Duration
 }
 
 // Budget is how often things may happen in all, or Always. Reads, looks, calls
@@ -139,15 +141,15 @@ func (c *Config) backoff(attempt, ticks int) time.Duration {
 		return 0
 	}
 	d := time.Duration(c.Backoff[min(attempt, len(c.Backoff)-1)]) * c.unit()
-	if c.jitter != nil {
-		d += c.jitter(attempt, ticks)
+	if c.Jitter != nil {
+		d += c.Jitter(attempt, ticks)
 	}
 	return d
 }
 
 func (c *Config) unit() time.Duration {
-	if c.wait > 0 {
-		return c.wait
+	if c.Wait > 0 {
+		return c.Wait
 	}
 	return Unit
 }

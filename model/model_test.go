@@ -127,7 +127,7 @@ func TestReachable(t *testing.T) {
 		return
 	}
 	// A rule that is never put to the test holds for nothing.
-	for k := WorkerSpawned; k < numActionKinds; k++ {
+	for k := WorkerSpawned; k < endOfActions; k++ {
 		if seen.actions>>k&1 == 0 && k != SomebodyElse {
 			t.Errorf("%v never happened", k)
 		}

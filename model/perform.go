@@ -253,8 +253,8 @@ func (x *World) checkFailures() {
 
 func (x *World) timePasses(i int) {
 	d := Unit
-	if len(x.cfg.steps) > 0 {
-		d = x.cfg.steps[i]
+	if len(x.cfg.Passes) > 0 {
+		d = x.cfg.Passes[i]
 	}
 	x.now += assign.Time(d)
 	x.say("advance %v", d)

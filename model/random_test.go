@@ -48,14 +48,14 @@ func TestRandom(t *testing.T) {
 			},
 			MaxLeases: 2,
 
-			steps:     []time.Duration{time.Millisecond, 10 * time.Millisecond, 21 * time.Millisecond, Unit},
-			wait:      10 * time.Millisecond,
+			Passes:    []time.Duration{time.Millisecond, 10 * time.Millisecond, 21 * time.Millisecond, Unit},
+			Wait:      10 * time.Millisecond,
 			RulesOnly: os.Getenv("BROKERMAP_MODEL") == "rules",
 
-			sendsFail: rapid.Bool().Draw(t, "sends fail"),
+			SendsFail: rapid.Bool().Draw(t, "sends fail"),
 		}
 		if rapid.Bool().Draw(t, "jitter") {
-			cfg.jitter = func(attempt, ticks int) time.Duration {
+			cfg.Jitter = func(attempt, ticks int) time.Duration {
 				return time.Duration((attempt*7+ticks*5)%11) * time.Millisecond
 			}
 		}
@@ -78,50 +78,6 @@ func walk(t *rapid.T, x *World) error {
 		if err := x.Do(rapid.SampledFrom(actions).Draw(t, "action")); err != nil {
 			return err
 		}
-		holds, timers, ready := x.machine.Records()
-		if w := x.cfg.Workers; holds > w*(x.cfg.Room+1) || timers > 4*w || ready > 4*w {
-			t.Fatalf("S8: %d records of holds, %d of timers, %d of workers that are due", holds, timers, ready)
-		}
 	}
-	p := rapid.SampledFrom([]policy{eager, lazy}).Draw(t, "policy")
-	if err := rest(x, p); err != nil {
-		return err
-	}
-	for e := range x.cfg.Conns {
-		for x.executors[e].leases > 0 {
-			if err := x.Do(Action{Kind: ReleaseLease, On: uint8(e)}); err != nil {
-				return err
-			}
-		}
-	}
-	if err := rest(x, p); err != nil {
-		return err
-	}
-	for w := range x.cfg.Workers {
-		if !x.workers[w].alive {
-			continue
-		}
-		if err := x.Do(Action{Kind: WorkerStopped, On: uint8(w)}); err != nil {
-			return err
-		}
-	}
-	return rest(x, p)
-}
-
-// rest lets the system come to rest.
-func rest(x *World, p policy) error {
-	const enough = 1000
-	for range enough {
-		a, ok := p.next(x)
-		if !ok {
-			if x.checkRest(); x.broken != nil {
-				return x.broken
-			}
-			return nil
-		}
-		if err := x.Do(a); err != nil {
-			return err
-		}
-	}
-	return &Violation{Rule: "L6", Text: "it does not come to rest"}
+	return x.Finish(rapid.Bool().Draw(t, "lazy"))
 }

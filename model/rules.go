@@ -6,6 +6,10 @@ func (x *World) checkState() {
 	if err := x.machine.Check(x.hold); err != nil {
 		x.fail("machine", "%v", err)
 	}
+	holds, timers, ready := x.machine.Records()
+	if w := x.cfg.Workers; holds > w*(x.cfg.Room+1) || timers > 4*w || ready > 4*w {
+		x.fail("S8", "%d records of holds, %d of timers, %d of workers that are due", holds, timers, ready)
+	}
 	for w := range x.cfg.Workers {
 		x.checkWorker(w)
 	}

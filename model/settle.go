@@ -48,7 +48,7 @@ func (p policy) next(x *World) (Action, bool) {
 	case x.cfg.Timeless:
 		return Action{Kind: Tick, Choice: retries | looks<<tickLooks}, true
 	}
-	return Action{Kind: TimePasses, Choice: uint16(max(0, len(x.cfg.steps)-1))}, true
+	return Action{Kind: TimePasses, Choice: uint16(max(0, len(x.cfg.Passes)-1))}, true
 }
 
 func (x *World) flagsTaken() (Action, bool) {
@@ -165,6 +165,56 @@ func (x *World) checkServed(w int) {
 	case b.owed || b.flying || b.awaits != none:
 		x.fail("L6", "of w%d something is left: %+v", w+1, *b)
 	}
+}
+
+// Finish has all go well from here, by the eager policy or the lazy one, until x
+// rests; then all leases are released and, when x rests again, all workers stop.
+// It returns the first rule that is broken.
+func (x *World) Finish(lazily bool) error {
+	p := eager
+	if lazily {
+		p = lazy
+	}
+	if err := x.rest(p); err != nil {
+		return err
+	}
+	for e := range x.cfg.Conns {
+		for x.executors[e].leases > 0 {
+			if err := x.Do(Action{Kind: ReleaseLease, On: uint8(e)}); err != nil {
+				return err
+			}
+		}
+	}
+	if err := x.rest(p); err != nil {
+		return err
+	}
+	for w := range x.cfg.Workers {
+		if !x.workers[w].alive {
+			continue
+		}
+		if err := x.Do(Action{Kind: WorkerStopped, On: uint8(w)}); err != nil {
+			return err
+		}
+	}
+	return x.rest(p)
+}
+
+// rest lets the system come to rest.
+func (x *World) rest(p policy) error {
+	const enough = 1000
+	for range enough {
+		a, ok := p.next(x)
+		if !ok {
+			if x.checkRest(); x.broken != nil {
+				return x.broken
+			}
+			return nil
+		}
+		if err := x.Do(a); err != nil {
+			return err
+		}
+	}
+	return &Violation{Rule: "L6", Text: "it does not come to rest"}
 }
 
 // fates is what the policies make of each state.
