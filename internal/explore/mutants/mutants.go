@@ -25,6 +25,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -64,50 +65,86 @@ func Run(t *testing.T, s Suite, table []Mutant) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	changed := make([]string, len(table))
-	for i, m := range table {
-		source, err := os.ReadFile(filepath.Join(dir, m.File))
-		if err != nil {
-			t.Fatal(err)
+	for _, m := range table {
+		if _, err := m.source(dir); err != nil {
+			t.Error(err)
 		}
-		if n := strings.Count(string(source), m.Old); n != 1 {
-			t.Errorf("mutant %q: the text to change is in %s %d times", m.Name, m.File, n)
-		}
-		changed[i] = strings.Replace(string(source), m.Old, m.New, 1)
 	}
 	if t.Failed() || os.Getenv(variable) == "" {
 		return
 	}
-	for i, m := range table {
+	for _, m := range table {
 		t.Run(m.Name, func(t *testing.T) {
-			begin := time.Now()
-			output, err := s.test(t, dir, m, changed[i])
-			switch by := caughtBy(output); {
-			case err == nil:
-				t.Errorf("survived:\n%s", output)
-			case by == "":
-				t.Errorf("no test ran: %v\n%s", err, output)
+			switch v, err := s.Test(t.Context(), dir, m); {
+			case err != nil:
+				t.Error(err)
+			case !v.Caught:
+				t.Errorf("survived:\n%s", v.Output)
 			default:
-				t.Logf("%s: caught in %v by %s", m.Name, time.Since(begin).Round(100*time.Millisecond), by)
+				t.Logf("%s: caught in %v by %s", m.Name, v.Took, v.By)
 			}
 		})
 	}
 }
 
-// test runs the suite on the mutant.
-func (s Suite) test(t *testing.T, dir string, m Mutant, source string) (output string, err error) {
-	t.Helper()
-	temp := t.TempDir()
+// source returns File with the defect in it.
+func (m Mutant) source(dir string) (string, error) {
+	source, err := os.ReadFile(filepath.Join(dir, m.File))
+	if err != nil {
+		return "", err
+	}
+	if n := strings.Count(string(source), m.Old); n != 1 {
+		return "", fmt.Errorf("mutant %q: the text to change is in %s %d times", m.Name, m.File, n)
+	}
+	return strings.Replace(string(source), m.Old, m.New, 1), nil
+}
+
+// Verdict is what a suite has made of a mutant.
+type Verdict struct {
+	Caught bool
+	By     string // the test that failed, and what it said
+	Took   time.Duration
+	Output string
+}
+
+// Test runs the suite, of the package in directory dir, on m. The error says why
+// there is no verdict: the mutant does not fit, or does not compile.
+func (s Suite) Test(ctx context.Context, dir string, m Mutant) (Verdict, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return Verdict{}, err
+	}
+	source, err := m.source(dir)
+	if err != nil {
+		return Verdict{}, err
+	}
+	temp, err := os.MkdirTemp("", "mutant")
+	if err != nil {
+		return Verdict{}, err
+	}
+	defer os.RemoveAll(temp) //nolint:errcheck // a directory too many is no verdict
+	began := time.Now()
+	output, err := s.run(ctx, dir, temp, m, source)
+	v := Verdict{Caught: err != nil, Took: time.Since(began).Round(100 * time.Millisecond), Output: output}
+	if v.Caught {
+		if v.By = caughtBy(output); v.By == "" {
+			return v, fmt.Errorf("mutant %q: no test ran: %w\n%s", m.Name, err, output)
+		}
+	}
+	return v, nil
+}
+
+func (s Suite) run(ctx context.Context, dir, temp string, m Mutant, source string) (output string, err error) {
 	file := filepath.Join(temp, "mutant.go")
 	overlay, err := json.Marshal(map[string]any{
 		"Replace": map[string]string{filepath.Join(dir, m.File): file},
 	})
 	if err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	layout := filepath.Join(temp, "overlay.json")
 	if err := errors.Join(os.WriteFile(file, []byte(source), 0o600), os.WriteFile(layout, overlay, 0o600)); err != nil {
-		t.Fatal(err)
+		return "", err
 	}
 	run := s.Run
 	if m.Run != "" {
@@ -117,7 +154,7 @@ func (s Suite) test(t *testing.T, dir string, m Mutant, source string) (output s
 	if timeout == 0 {
 		timeout = 2 * time.Minute
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), timeout+time.Minute) // the build's
+	ctx, cancel := context.WithTimeout(ctx, timeout+time.Minute) // the build's
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-failfast", "-vet=off", "-v",
 		"-overlay="+layout, "-tags="+s.Tags, "-run="+run, "-timeout="+timeout.String(), ".")
