@@ -16,11 +16,7 @@ import (
 // time. What fails shrinks to a few steps, printed with what followed each.
 func TestRandomMapper(t *testing.T) {
 	step := rapid.Custom(func(t *rapid.T) drive.Step {
-		return drive.Step{
-			Kind: rapid.SampledFrom(drive.Weights).Draw(t, "kind"),
-			On:   rapid.Byte().Draw(t, "on"),
-			How:  rapid.Byte().Draw(t, "how"),
-		}
+		return drive.Choose(rapid.Byte().Draw(t, "kind"), rapid.Byte().Draw(t, "on"), rapid.Byte().Draw(t, "how"))
 	})
 	rapid.Check(t, func(rt *rapid.T) {
 		s := drive.Script{
@@ -31,7 +27,7 @@ func TestRandomMapper(t *testing.T) {
 				Batch:    rapid.Bool().Draw(rt, "batch"),
 				RingSize: rapid.SampledFrom([]int{1, 16}).Draw(rt, "ring"),
 			},
-			Steps: rapid.SliceOfN(step, 0, 200).Draw(rt, "steps"),
+			Steps: rapid.SliceOfN(step, rapid.SampledFrom([]int{0, 10, 50, 150}).Draw(rt, "at least"), 200).Draw(rt, "steps"),
 		}
 		if log, err := drive.Run(t, s); err != nil {
 			rt.Fatalf("%v, after:\n%s", err, log)

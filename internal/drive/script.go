@@ -85,9 +85,8 @@ var passes = []time.Duration{
 // backoff is the reference's Config.Backoff, and the mapper's.
 func backoff(attempt int) time.Duration { return 10 * time.Millisecond << min(attempt, 4) }
 
-// Weights are the kinds in the proportions in which they make runs of interest. A
-// byte of a fuzzer means one of them.
-var Weights = []Kind{
+// weights are the kinds in the proportions in which they make runs of interest.
+var weights = []Kind{
 	Begin, Begin, Begin, End, Trigger, Trigger, Trigger, Read, Read, Read, Fail, FailUnspawn, Acquire, Release,
 	Answer, Answer, Answer, Answer, Answer, Spawned, Spawned, Spawned, Stopped, Stopped, Pass, Pass, Pass, Begin, End, Fail,
 	Hold, Close,
@@ -104,15 +103,20 @@ func FromBytes(b []byte) Script {
 		Batch: head[3]&1 != 0, RingSize: 1 + int(head[3]>>1&3)*5,
 	}}
 	for ; len(b) >= 3 && len(s.Steps) < maxSteps; b = b[3:] {
-		kind := Weights[int(b[0])%len(Weights)]
-		switch seldom := b[2] >> 4; {
-		case kind != Close:
-		case seldom == 1:
-			kind = CloseAndLook
-		case seldom > 1:
-			kind = Hold // most of a run is before its end
-		}
-		s.Steps = append(s.Steps, Step{kind, b[1], b[2]})
+		s.Steps = append(s.Steps, Choose(b[0], b[1], b[2]))
+	}
+	return s
+}
+
+// Choose makes a step of any three bytes, of the kinds in good proportions.
+func Choose(kind, on, how byte) Step {
+	s := Step{weights[int(kind)%len(weights)], on, how}
+	switch seldom := how >> 4; {
+	case s.Kind != Close:
+	case seldom == 1:
+		s.Kind = CloseAndLook
+	case seldom > 1:
+		s.Kind = Hold // most of a run is before its end
 	}
 	return s
 }
