@@ -39,6 +39,7 @@ var mayImport = map[string][]string{
 	"internal/classic":         {"mapper", "github.com/IBM/sarama"},
 	"internal/drive":           {"mapper", "github.com/IBM/sarama"},
 	"internal/kafkatest":       {"github.com/IBM/sarama", "github.com/twmb/franz-go"},
+	"internal/net":             {"internal/explore/mutants"},
 	"model":                    {"internal/assign"},
 	"tla":                      {},
 	"fuzz":                     {"mapper", "brokers", "consumer", "offsets", "internal/assign", "internal/ringbuf", "internal/shardmap", "internal/drive", "model"},
