@@ -298,6 +298,67 @@ var seeded = []mutants.Mutant{
 // tells when they are broken.
 var counting = regexp.MustCompile(`\((B1|B2)\)$`)
 
+// careless are defects of the mapper's shell, which the machine knows nothing of.
+var careless = []mutants.Mutant{
+	{
+		Name: "stop and respawn cancel out (S5)",
+		File: "loop.go",
+		Old:  "(!alive || s.on.epoch != epochOf(w))",
+		New:  "!alive",
+	},
+	{
+		Name: "a lease does not pin (S1)",
+		File: "loop.go",
+		Old:  "if l.executors[f.Executor].Value.leases.Drain() {",
+		New:  "if l.executors[f.Executor].Value.leases.Drain(); true {",
+	},
+	{
+		Name: "an executor of another connection will do (S6)",
+		File: "calls.go",
+		Old:  "if e.BrokerConn() != conn {",
+		New:  "if e.BrokerConn() == nil {",
+	},
+	{
+		Name: "an error beside a connection is overlooked (S6)",
+		File: "calls.go",
+		Old:  "c.answers[i].Err == nil && ",
+		New:  "",
+	},
+	{
+		Name: "a failure before the executor is there is lost (L2)",
+		File: "notify.go",
+		Old:  "\t\tm.early.note(h)\n",
+		New:  "",
+	},
+	{
+		Name: "a hint that finds the ring full is lost (S7)",
+		File: "notify.go",
+		Old:  "raise(&m.dirty[m.workers.ShardOf(e.Hash())])",
+		New:  "_ = m.workers.ShardOf(e.Hash())",
+	},
+	{
+		Name: "the trigger is not taken back when a resolution starts (L2)",
+		File: "loop.go",
+		Old:  "\t\tl.workers[f.Worker].Value.answer()\n",
+		New:  "",
+	},
+	{
+		Name: "the ctx of calls does not end (L5)",
+		File: "loop.go",
+		Old:  "l.m.cancel() //",
+		New:  "_ = l.m.cancel //",
+	},
+}
+
+// TestMutantsOfShell has the random scripts of a real mapper catch what the model
+// cannot see.
+func TestMutantsOfShell(t *testing.T) {
+	for i := range careless {
+		careless[i].File = "../mapper/" + careless[i].File
+	}
+	mutants.Run(t, mutants.Suite{Run: "TestRandomMapper"}, careless)
+}
+
 // TestMutants has the search and the random walks catch all of them, the scenarios
 // of internal/assign, too, and the rules by themselves all that they can.
 func TestMutants(t *testing.T) {

@@ -36,7 +36,8 @@ type Kind uint8
 // The kinds of steps. On chooses the worker, call, executor or lease that a step is
 // about, modulo how many there are. A step that is about none does nothing.
 const (
-	Begin        Kind = iota // OnWorkerSpawned, a repeated one where the worker lives. How: room for one or two; the old channel, where that is allowed
+	Nothing      Kind = iota // what shrinking makes of a step that is not needed
+	Begin                    // OnWorkerSpawned, a repeated one where the worker lives. How: room for one or two; the old channel, where that is allowed
 	End                      // OnWorkerStopped, for one that is dead too
 	Trigger                  // TriggerReassign, the same
 	Read                     // a worker takes an executor from its channel

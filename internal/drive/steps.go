@@ -54,6 +54,9 @@ func (r *rig) run(steps []Step) error {
 
 // take takes a step, waits for all that follows, and compares.
 func (r *rig) take(s Step) error {
+	if s.Kind == Nothing {
+		return nil
+	}
 	if r.standing != nil && (!s.Kind.whileHeld() || r.standing.deeds == manyDeeds) {
 		if err := r.moveOn(); err != nil {
 			return err
