@@ -10,6 +10,7 @@ package kafkatest
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -47,6 +48,7 @@ type Cluster struct {
 
 	stateMu sync.Mutex
 	absent  map[int32]bool // killed or frozen: Elect gives them nothing
+	topics  []string
 }
 
 var errClosed = errors.New("kafkatest: the cluster is closed")
@@ -71,12 +73,40 @@ func Start(cfg Config) (*Cluster, error) {
 	c.fake = fake
 	c.addrs = fake.ListenAddrs()
 	for topic := range cfg.Topics {
-		if err := c.SpreadLeaders(topic); err != nil {
+		if err := c.adopt(topic); err != nil {
 			c.Close()
 			return nil, err
 		}
 	}
 	return c, nil
+}
+
+// CreateTopic creates a topic with its leaders spread, see [Cluster.SpreadLeaders].
+func (c *Cluster) CreateTopic(topic string, partitions int32) error {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if c.closed {
+		return errClosed
+	}
+	if err := c.fake.CreateTopic(topic, partitions, nil); err != nil {
+		return fmt.Errorf("kafkatest: create topic %s: %w", topic, err)
+	}
+	return c.adopt(topic)
+}
+
+// adopt spreads the leaders of a new topic. It must be called with mu held.
+func (c *Cluster) adopt(topic string) error {
+	for _, info := range c.fake.PartitionInfos(topic) {
+		if to := info.Partition % int32(len(c.addrs)); info.Leader != to {
+			if err := c.fake.MoveTopicPartition(topic, info.Partition, to); err != nil {
+				return fmt.Errorf("kafkatest: %w", err)
+			}
+		}
+	}
+	c.stateMu.Lock()
+	defer c.stateMu.Unlock()
+	c.topics = append(c.topics, topic)
+	return nil
 }
 
 // Close stops the cluster and closes its connections. It may be called repeatedly.
@@ -104,6 +134,23 @@ func (c *Cluster) Drop(broker int32) (int, error) {
 		return 0, err
 	}
 	return c.network.Drop(addr)
+}
+
+// Stop has others lead what broker leads of the topics that were created through
+// the Cluster, then kills it.
+func (c *Cluster) Stop(broker int32) error {
+	if _, err := c.addr(broker); err != nil {
+		return err
+	}
+	c.stateMu.Lock()
+	topics := slices.Clone(c.topics)
+	c.stateMu.Unlock()
+	for _, topic := range topics {
+		if _, err := c.Elect(topic, broker); err != nil {
+			return err
+		}
+	}
+	return c.Kill(broker)
 }
 
 // Kill closes broker's listener and connections: dials are refused until
@@ -167,6 +214,25 @@ func (c *Cluster) MoveLeader(topic string, partition, broker int32) error {
 	return nil
 }
 
+// MoveLeaders makes to[p] the leader of each partition p that it has, one after
+// the other, in new leader epochs.
+func (c *Cluster) MoveLeaders(topic string, to map[int32]int32) error {
+	for _, p := range slices.Sorted(maps.Keys(to)) {
+		if err := c.MoveLeader(topic, p, to[p]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Reassign makes the first of the replicas the leader: there are no others.
+func (c *Cluster) Reassign(topic string, partition int32, replicas ...int32) error {
+	if len(replicas) == 0 {
+		return fmt.Errorf("kafkatest: reassign %s/%d: there must be a replica", topic, partition)
+	}
+	return c.MoveLeader(topic, partition, replicas[0])
+}
+
 // SpreadLeaders makes broker p modulo the number of brokers the leader of
 // partition p: the preferred leaders. Partitions that it leads already are left
 // alone.
@@ -183,6 +249,19 @@ func (c *Cluster) SpreadLeaders(topic string) error {
 		}
 	}
 	return nil
+}
+
+// Settle is SpreadLeaders, when every broker is there.
+func (c *Cluster) Settle(topic string) error {
+	c.stateMu.Lock()
+	for id, absent := range c.absent {
+		if absent {
+			c.stateMu.Unlock()
+			return fmt.Errorf("kafkatest: broker %d does not serve", id)
+		}
+	}
+	c.stateMu.Unlock()
+	return c.SpreadLeaders(topic)
 }
 
 // Elect gives the partitions of topic that broker leads to those other brokers,
