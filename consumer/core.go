@@ -1,0 +1,234 @@
+package consumer
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/brokermap/brokermap/brokers"
+	"github.com/brokermap/brokermap/mapper"
+)
+
+// core is what a Consumer and a Reader have in common: the partitions that are
+// consumed, the mapper, and what resolves and fetches for it.
+type core struct {
+	client  sarama.Client
+	conf    *sarama.Config
+	cfg     Config
+	cluster *brokers.Cluster
+	leaders *brokers.Leaders
+	mapper  *mapper.T
+
+	mu       sync.Mutex
+	children map[topicPartition]*partition
+	closed   bool
+
+	closing  chan struct{} // closed with the first close
+	watching sync.WaitGroup
+	once     sync.Once
+}
+
+type topicPartition struct {
+	topic     string
+	partition int32
+}
+
+func newCore(client sarama.Client, cfg Config) (*core, error) {
+	if client == nil {
+		return nil, fmt.Errorf("consumer: the client is nil")
+	}
+	if client.Closed() {
+		return nil, sarama.ErrClosedClient
+	}
+	cfg, err := cfg.withDefaults(client.Config())
+	if err != nil {
+		return nil, err
+	}
+	c := &core{
+		client:   client,
+		conf:     client.Config(),
+		cfg:      cfg,
+		children: make(map[topicPartition]*partition),
+		closing:  make(chan struct{}),
+	}
+	c.cluster = brokers.NewCluster(c.conf, c.seeds)
+	c.leaders = brokers.NewLeaders(brokers.LeadersConfig{Cluster: c.cluster, Spawn: c.spawn, Check: c.check})
+	c.mapper, err = mapper.Spawn(mapper.Config{Backoff: cfg.Backoff, Logger: cfg.Logger}, c.leaders)
+	if err != nil {
+		return nil, err
+	}
+	c.watching.Go(c.watch)
+	return c, nil
+}
+
+// seeds returns the addresses that the client knows.
+func (c *core) seeds() []string {
+	var addrs []string
+	for _, b := range c.client.Brokers() {
+		addrs = append(addrs, b.Addr())
+	}
+	if len(addrs) == 0 {
+		if b := c.client.LeastLoadedBroker(); b != nil {
+			addrs = append(addrs, b.Addr())
+		}
+	}
+	slices.Sort(addrs)
+	return addrs
+}
+
+func (c *core) check() error {
+	if c.client.Closed() {
+		return sarama.ErrClosedClient
+	}
+	return nil
+}
+
+// add resolves a starting offset and consumes a partition from there, with run as
+// the goroutine that owns it from then on.
+func (c *core) add(p *partition, offset int64) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	start, newest, err := c.start(p.topic, p.id, offset)
+	if err != nil {
+		return err
+	}
+	leader, epoch, err := c.client.LeaderAndEpoch(p.topic, p.id)
+	if err != nil {
+		return err
+	}
+	p.highWatermark.Store(newest)
+	p.at = position{offset: start, size: c.conf.Consumer.Fetch.Default}
+
+	key := topicPartition{p.topic, p.id}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.closed:
+		return fmt.Errorf("consumer: it is closed, %s/%d cannot be consumed: %w", p.topic, p.id, sarama.ErrClosedClient)
+	case c.children[key] != nil:
+		return sarama.ConfigurationError("That topic/partition is already being consumed")
+	}
+	c.children[key] = p
+	// No request is needed for what the client has just looked up.
+	p.seen = brokers.Leader{ID: leader.ID(), Addr: leader.Addr(), Epoch: epoch}
+	c.leaders.Hint(p.topic, p.id, p.seen)
+	return nil
+}
+
+// start is the offset to begin at, and the newest.
+func (c *core) start(topic string, partition int32, offset int64) (start, newest int64, err error) {
+	newest, err = c.client.GetOffset(topic, partition, sarama.OffsetNewest)
+	if err != nil {
+		return 0, 0, err
+	}
+	oldest, err := c.client.GetOffset(topic, partition, sarama.OffsetOldest)
+	if err != nil {
+		return 0, 0, err
+	}
+	switch {
+	case offset == sarama.OffsetNewest:
+		return newest, newest, nil
+	case offset == sarama.OffsetOldest:
+		return oldest, newest, nil
+	case offset >= oldest && offset <= newest:
+		return offset, newest, nil
+	}
+	return 0, 0, sarama.ErrOffsetOutOfRange
+}
+
+// remove says that p is not consumed any more.
+func (c *core) remove(p *partition) {
+	c.mapper.OnWorkerStopped(p)
+	c.leaders.Forget(p.topic, p.id)
+	c.mu.Lock()
+	delete(c.children, topicPartition{p.topic, p.id})
+	c.mu.Unlock()
+}
+
+// child returns the partition that is consumed, or nil.
+func (c *core) child(key topicPartition) *partition {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.children[key]
+}
+
+// each calls do with every partition that is consumed.
+func (c *core) each(do func(*partition)) {
+	c.mu.Lock()
+	all := make([]*partition, 0, len(c.children))
+	for _, p := range c.children {
+		all = append(all, p)
+	}
+	c.mu.Unlock()
+	for _, p := range all {
+		do(p)
+	}
+}
+
+// spawn makes the executor for a connection. Its goroutines end with its Stop.
+func (c *core) spawn(conn *sarama.Broker, broker int32) mapper.Executor {
+	f := newFetcher(c, conn, broker)
+	f.start()
+	return f
+}
+
+// watchEvery is how often the client's metadata is looked at. Looking costs no
+// request.
+const watchEvery = 250 * time.Millisecond
+
+// watch follows the client's metadata, which others refresh too: an old leader may
+// go on answering.
+func (c *core) watch() {
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-c.closing:
+			return
+		case <-tick.C:
+		}
+		if c.client.Closed() {
+			continue
+		}
+		c.each(c.follow)
+	}
+}
+
+func (c *core) follow(p *partition) {
+	if p.failing.Load() {
+		return // it asks more than the client does
+	}
+	leader, epoch, err := c.client.LeaderAndEpoch(p.topic, p.id)
+	if err != nil {
+		return
+	}
+	now := brokers.Leader{ID: leader.ID(), Addr: leader.Addr(), Epoch: epoch}
+	if now == p.seen {
+		return
+	}
+	p.seen = now
+	if now.ID == p.leader.Load() && epoch <= p.epoch.Load() {
+		return
+	}
+	if c.leaders.Hint(p.topic, p.id, now) {
+		c.mapper.TriggerReassign(p)
+	}
+}
+
+// close ends every partition, and returns when nothing is left.
+func (c *core) close() {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	c.once.Do(func() { close(c.closing) })
+	c.each((*partition).asyncClose)
+	c.each(func(p *partition) { <-p.done })
+	c.watching.Wait()
+	c.mapper.Stop()
+	c.leaders.Close()
+	c.cluster.Close()
+}

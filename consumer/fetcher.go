@@ -1,0 +1,208 @@
+package consumer
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/brokermap/brokermap/mapper"
+)
+
+// fetcher is an executor: it fetches all the partitions that its subscriptions
+// are for from one broker.
+//
+// It has two lanes, each with a connection of its own. The first fetches
+// everything that there is to fetch, and may be parked by the broker until
+// something comes. The second is for what turns up meanwhile: a partition that was
+// just assigned, resumed, or whose reader has made room. It is never parked for
+// long, and rests as soon as the first lane can take its partitions over.
+type fetcher struct {
+	core   *core
+	serial int64 // for people
+	broker int32 // its id, -1 where that is not known
+	conn   *sarama.Broker
+	lanes  [2]*lane
+
+	stopping chan struct{} // closed by Stop
+	running  sync.WaitGroup
+
+	mu            sync.Mutex
+	subscriptions map[*partition]*subscription // those that are fetched for
+}
+
+var fetchers atomic.Int64 // for serial
+
+// subscription is one partition's with one fetcher, whose mu guards it. It is over
+// when the fetcher does not list it any more.
+type subscription struct {
+	at    position
+	epoch int32
+	lane  *lane // that is fetching for it, nil where none is
+}
+
+func newFetcher(c *core, conn *sarama.Broker, broker int32) *fetcher {
+	f := &fetcher{
+		core:          c,
+		serial:        fetchers.Add(1),
+		broker:        broker,
+		conn:          conn,
+		stopping:      make(chan struct{}),
+		subscriptions: make(map[*partition]*subscription),
+	}
+	f.lanes[0] = newLane(f, conn)
+	f.lanes[1] = newLane(f, sarama.NewBroker(conn.Addr()))
+	return f
+}
+
+func (f *fetcher) start() {
+	for _, l := range f.lanes {
+		f.running.Go(l.run)
+	}
+}
+
+// String names the executor in the mapper's log.
+func (f *fetcher) String() string {
+	return fmt.Sprintf("fetcher %d of broker %d", f.serial, f.broker)
+}
+
+// BrokerConn implements mapper.Executor.
+func (f *fetcher) BrokerConn() *sarama.Broker { return f.conn }
+
+// Stop implements mapper.Executor: the goroutines have ended and the connections
+// are closed when it returns. A parked fetch does not delay it.
+func (f *fetcher) Stop() {
+	close(f.stopping)
+	for _, l := range f.lanes {
+		l.conn.Interrupt()
+	}
+	f.running.Wait()
+}
+
+// subscribe has a partition fetched from a position, in a leader epoch. What comes
+// goes into the partition's chunks until release.
+func (f *fetcher) subscribe(p *partition, at position, epoch int32) *subscription {
+	s := &subscription{at: at, epoch: epoch}
+	f.mu.Lock()
+	f.subscriptions[p] = s
+	f.mu.Unlock()
+	f.nudge()
+	return s
+}
+
+// renew goes on with s in a leader epoch, and returns false where s is over.
+func (f *fetcher) renew(p *partition, s *subscription, epoch int32) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.subscriptions[p] != s {
+		return false
+	}
+	s.epoch = epoch
+	return true
+}
+
+// release ends s and hands the position over. From its return on the fetcher
+// delivers nothing to the partition: what a fetch that is under way brings for it
+// is dropped.
+func (f *fetcher) release(p *partition, s *subscription) position {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.subscriptions[p] == s {
+		delete(f.subscriptions, p)
+	}
+	return s.at
+}
+
+// nudge says that there may be something to fetch.
+func (f *fetcher) nudge() {
+	for _, l := range f.lanes {
+		l.nudge()
+	}
+}
+
+// asked is what one fetch asks for one partition.
+type asked struct {
+	partition    *partition
+	subscription *subscription
+	epoch        int32
+}
+
+// shortWait is how long the second lane may be parked: for that long the first
+// one may wait to take its partitions over.
+const shortWait = 10 * time.Millisecond
+
+// gather says what l is to fetch, and for how long it may be parked. It returns
+// nothing where the other lane does that, or will.
+func (f *fetcher) gather(l *lane, into []asked) ([]asked, time.Duration) {
+	first, second := f.lanes[0], f.lanes[1]
+	into = into[:0]
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l.busy = false
+	wait := f.core.conf.Consumer.MaxWaitTime
+	switch {
+	case l == first && second.busy:
+		return into, 0
+	case l == second && !first.busy:
+		return into, 0
+	case l == second:
+		wait = min(wait, shortWait)
+	}
+	for p, s := range f.subscriptions {
+		if s.lane != nil || p.paused.Load() || len(p.chunks) == cap(p.chunks) {
+			continue
+		}
+		s.lane = l
+		into = append(into, asked{p, s, s.epoch})
+	}
+	l.busy = len(into) > 0
+	return into, wait
+}
+
+// fail ends the subscriptions of a fetch, and reports the connection
+// broken. The partitions are assigned again, maybe to this fetcher, at the pace of
+// the mapper's backoff.
+func (f *fetcher) fail(list []asked, err error) {
+	f.mu.Lock()
+	n := 0
+	for _, a := range list {
+		if f.subscriptions[a.partition] == a.subscription {
+			delete(f.subscriptions, a.partition)
+			list[n] = a
+			n++
+		}
+	}
+	f.mu.Unlock()
+	kind := broken
+	if !temporary(err) {
+		kind = refused
+	}
+	for _, a := range list[:n] {
+		if a.partition.leader.Load() != f.broker {
+			a.partition.replica.Store(-1) // a follower's failure leads back to the leader
+		}
+		a.partition.faults.post(fault{kind: kind, err: err})
+	}
+	f.core.mapper.BrokerFailed(f, err)
+}
+
+// overdue has the partitions looked up that l is fetching for: the broker has not
+// answered for longer than it should take. Who has another leader moves there.
+//
+// It returns false where l is not fetching any more.
+func (f *fetcher) overdue(l *lane) bool {
+	var late []mapper.Worker
+	f.mu.Lock()
+	for p, s := range f.subscriptions {
+		if s.lane == l {
+			late = append(late, p)
+		}
+	}
+	f.mu.Unlock()
+	for _, w := range late {
+		f.core.mapper.TriggerReassign(w)
+	}
+	return len(late) > 0
+}

@@ -1,0 +1,233 @@
+package consumer
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"github.com/brokermap/brokermap/brokers"
+)
+
+// lane is one of a fetcher's goroutines with its connection.
+type lane struct {
+	fetcher *fetcher
+	conn    *brokers.Conn
+	wake    chan struct{} // there may be something to fetch
+	busy    bool          // a fetch is on its way; the fetcher's mu guards it
+	tap     *tap          // of the present connection
+	pass    bool          // sarama decodes the answers
+	late    *time.Timer   // calls fetcher.overdue
+	out     []outOfRange
+}
+
+// lateAgain is how often a broker that is late has its partitions looked up.
+const lateAgain = 50 * time.Millisecond
+
+func newLane(f *fetcher, broker *sarama.Broker) *lane {
+	l := &lane{fetcher: f, wake: make(chan struct{}, 1)}
+	l.conn = brokers.NewConn(brokers.ConnConfig{Client: f.core.conf, Wrap: l.wrap}, broker)
+	l.late = time.AfterFunc(time.Hour, func() {
+		select {
+		case <-f.stopping:
+		default:
+			if f.overdue(l) {
+				l.late.Reset(lateAgain)
+			}
+		}
+	})
+	l.late.Stop()
+	return l
+}
+
+// wrap is called with a new connection, by the goroutine that dials.
+func (l *lane) wrap(c net.Conn) net.Conn {
+	l.tap = newTap(c, l.fetcher.core.conf.Net.ReadTimeout)
+	return l.tap
+}
+
+func (l *lane) nudge() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run is the lane's goroutine. It ends with the fetcher's Stop.
+func (l *lane) run() {
+	f := l.fetcher
+	defer l.conn.Close()
+	var list []asked
+	for {
+		select {
+		case <-f.stopping:
+			return
+		default:
+		}
+		var wait time.Duration
+		if list, wait = f.gather(l, list); len(list) == 0 {
+			if l == f.lanes[1] {
+				f.lanes[0].nudge() // it may wait for what this one had
+			}
+			select {
+			case <-f.stopping:
+				return
+			case <-l.wake:
+			}
+			continue
+		}
+		a, err := l.fetch(list, wait)
+		if err != nil {
+			l.conn.Disconnect()
+			select {
+			case <-f.stopping: // that was Stop's interrupt
+				return
+			default:
+				f.fail(list, err)
+			}
+		} else if !f.deliver(l, list, a) {
+			l.pass = true
+		}
+		if len(l.out) > 0 {
+			l.confirm()
+		}
+	}
+}
+
+// fetch makes one request.
+func (l *lane) fetch(list []asked, wait time.Duration) (*answer, error) {
+	conf := l.fetcher.core.conf
+	l.late.Reset(wait + l.fetcher.core.cfg.Patience)
+	defer l.late.Stop()
+	if err := l.conn.Connect(); err != nil {
+		return nil, err
+	}
+	r := &sarama.FetchRequest{
+		Version:     fetchVersion(conf.Version),
+		MinBytes:    conf.Consumer.Fetch.Min,
+		MaxWaitTime: int32(wait.Milliseconds()),
+	}
+	if r.Version >= 3 {
+		r.MaxBytes = conf.Consumer.Fetch.MaxBytes
+	}
+	if r.Version >= 4 {
+		r.Isolation = conf.Consumer.IsolationLevel
+	}
+	if r.Version >= 7 {
+		r.SessionEpoch = -1 // no fetch session (KIP-227)
+	}
+	if r.Version >= 11 {
+		r.RackID = conf.RackID
+	}
+	for _, a := range list {
+		r.AddBlock(a.partition.topic, a.partition.id, a.subscription.at.offset, a.subscription.at.size, a.epoch)
+	}
+	l.tap.pass = l.pass
+	response, err := l.conn.Broker().Fetch(r)
+	if err != nil {
+		return nil, err
+	}
+	a := &l.tap.answer
+	if !l.tap.taken {
+		a = translate(response)
+	}
+	if a.err != sarama.ErrNoError {
+		return nil, a.err
+	}
+	return a, nil
+}
+
+// fetchVersion is what sarama's Consumer uses.
+func fetchVersion(v sarama.KafkaVersion) int16 {
+	for _, x := range []struct {
+		since   sarama.KafkaVersion
+		version int16
+	}{
+		{sarama.V2_7_0_0, 12}, // flexible, with the last fetched epoch
+		{sarama.V2_3_0_0, 11}, // rack id (KIP-392)
+		{sarama.V2_1_0_0, 10}, // current leader epoch (KIP-320), zstd (KIP-110)
+		{sarama.V2_0_0_0, 8},  //
+		{sarama.V1_1_0_0, 7},  // sessions (KIP-227)
+		{sarama.V1_0_0_0, 6},  //
+		{sarama.V0_11_0_0, 5}, // isolation level, record batches (KIP-98)
+		{sarama.V0_10_1_0, 3}, // max bytes (KIP-74)
+		{sarama.V0_10_0_0, 2}, // message format 1
+		{sarama.V0_9_0_0, 1},  // throttle time
+	} {
+		if v.IsAtLeast(x.since) {
+			return x.version
+		}
+	}
+	return 0
+}
+
+// temporary says that an error is the network's, or a broker's that goes away.
+func temporary(err error) bool {
+	var k sarama.KError
+	var conf sarama.ConfigurationError
+	var decoding sarama.PacketDecodingError
+	return !errors.As(err, &k) && !errors.As(err, &conf) && !errors.As(err, &decoding) &&
+		!errors.Is(err, sarama.ErrUnsupportedVersion) && !errors.Is(err, sarama.ErrInsufficientData)
+}
+
+// outOfRange is a subscription whose offset a leader has called out of range.
+type outOfRange struct {
+	asked
+	err error
+}
+
+// confirm asks for the range of the partitions in l.out: a broker that is no
+// longer, or not yet, the leader calls offsets out of range that are not.
+func (l *lane) confirm() {
+	f := l.fetcher
+	list := l.out
+	l.out = l.out[:0]
+	oldest, err := l.offsets(list, sarama.OffsetOldest)
+	var newest map[*partition]int64
+	if err == nil {
+		newest, err = l.offsets(list, sarama.OffsetNewest)
+	}
+	if err != nil {
+		l.conn.Disconnect()
+	}
+	for _, o := range list {
+		p := o.partition
+		from, known := oldest[p]
+		to, too := newest[p]
+		offset := o.subscription.at.offset
+		if err == nil && known && too && (offset < from || offset > to) {
+			p.faults.post(fault{kind: fatal, err: o.err})
+			continue
+		}
+		f.core.mapper.TriggerReassign(p)
+	}
+}
+
+// offsets lists one offset for each partition of list that the broker leads.
+func (l *lane) offsets(list []outOfRange, at int64) (map[*partition]int64, error) {
+	r := sarama.NewOffsetRequest(l.conn.Version())
+	for _, o := range list {
+		r.AddBlock(o.partition.topic, o.partition.id, at, 1)
+	}
+	if err := l.conn.Connect(); err != nil {
+		return nil, err
+	}
+	answer, err := l.conn.Broker().GetAvailableOffsets(r)
+	if err != nil {
+		return nil, fmt.Errorf("list offsets: %w", err)
+	}
+	found := make(map[*partition]int64, len(list))
+	for _, o := range list {
+		b := answer.GetBlock(o.partition.topic, o.partition.id)
+		switch {
+		case b == nil || b.Err != sarama.ErrNoError:
+		case r.Version >= 1:
+			found[o.partition] = b.Offset
+		case len(b.Offsets) == 1:
+			found[o.partition] = b.Offsets[0]
+		}
+	}
+	return found, nil
+}
