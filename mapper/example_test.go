@@ -109,6 +109,43 @@ func ExampleT_Acquire() {
 	// one:9092 is not needed any more
 }
 
+// committer is a worker that has room for what the mapper keeps of it.
+type committer struct {
+	mapper.Slot
+	group    string
+	assigned chan mapper.Executor
+}
+
+func (c *committer) Assignment() chan<- mapper.Executor { return c.assigned }
+
+// coordinators is a resolver: it knows the coordinator of each group.
+type coordinators map[string]*sarama.Broker
+
+func (c coordinators) ResolveBroker(w mapper.Worker) (*sarama.Broker, error) {
+	return c[w.(*committer).group], nil
+}
+
+func (c coordinators) SpawnExecutor(conn *sarama.Broker) mapper.Executor {
+	return &connection{conn}
+}
+
+// A worker that embeds a Slot is used like any other.
+func ExampleSlot() {
+	m, err := mapper.Spawn(mapper.Config{}, coordinators{"billing": sarama.NewBroker("one:9092")})
+	if err != nil {
+		log.Fatal(err)
+	}
+	c := &committer{group: "billing", assigned: make(chan mapper.Executor, 1)}
+	m.OnWorkerSpawned(c)
+	executor := <-c.assigned
+	fmt.Println("group", c.group, "is served by", executor.BrokerConn().Addr())
+	m.OnWorkerStopped(c)
+	m.Stop()
+	// Output:
+	// group billing is served by one:9092
+	// one:9092 is not needed any more
+}
+
 func ExampleT_Shutdown() {
 	m, f := assigned()
 

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -15,6 +16,9 @@ type outcome struct {
 	missed       bool
 }
 
+// reImpl is the part of a benchmark's name that says what is measured.
+var reImpl = regexp.MustCompile(`impl=(ours|plain)`)
+
 // judge measures a row; ok is false where the results do not have it.
 func judge(res *results, r row) (o outcome, ok bool) {
 	if r.unit == "" {
@@ -24,7 +28,7 @@ func judge(res *results, r row) (o outcome, ok bool) {
 	if r.target.kind == ceiling {
 		o.ratio = o.ours
 	} else {
-		their := strings.Replace(r.bench, "impl=ours", "impl="+r.against, 1)
+		their := reImpl.ReplaceAllString(r.bench, "impl="+r.against)
 		o.theirs = res.sample(their, r.unit)
 		if o.inverse() {
 			o.ratio = res.ratio(r.bench, their, r.unit)

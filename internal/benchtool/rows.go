@@ -8,7 +8,7 @@ import (
 // A row of the table compares ours with something, or with a number.
 type row struct {
 	what    string
-	bench   string // with impl=ours in it
+	bench   string // with impl=ours in it, or impl=plain
 	unit    string // "": ns/op
 	against string // the implementation that it is compared with; "": a number
 	target  target
@@ -45,7 +45,7 @@ func table() []section {
 	return []section{
 		{
 			title: "Mapper: TriggerReassign of a known worker",
-			note: "Wall-clock time of the whole program for each call, producers in parallel. storm: workers are triggered over and over " +
+			note: "The workers embed a Slot, but for those that are called plain, here and below. Wall-clock time of the whole program for each call, producers in parallel. storm: workers are triggered over and over " +
 				"and resolved again every 10 to 80 ms; stuck: no resolver call returns; busy: resolved at once, the mapper never rests; " +
 				"idle: each call is the worker's first since it was resolved, which wakes the mapper, and no repeat is saved.",
 			rows: triggerRows(),
@@ -73,9 +73,11 @@ func table() []section {
 		{
 			title: "Mapper: leases",
 			rows: []row{
-				{"Acquire + Release, 1 goroutine", ":Acquire/goroutines=1/impl=ours", "", "two-rmw", upTo(2)},
-				{"the same, 2 goroutines, one executor", ":Acquire/goroutines=2/impl=ours", "", "two-rmw", target{}},
-				{"the same, 8 goroutines, one executor", ":Acquire/goroutines=8/impl=ours", "", "two-rmw", target{}},
+				{"Acquire + Release, 1 worker, 1 goroutine", ":Acquire/goroutines=1/workers=1/impl=ours", "", "two-rmw", upTo(2)},
+				{"the same, 1000 workers", ":Acquire/goroutines=1/workers=1000/impl=ours", "", "two-rmw", target{}},
+				{"the same, 1000 plain workers", ":Acquire/goroutines=1/workers=1000/impl=plain", "", "two-rmw", target{}},
+				{"1000 workers, 2 goroutines, one executor", ":Acquire/goroutines=2/workers=1000/impl=ours", "", "two-rmw", target{}},
+				{"1000 workers, 8 goroutines, one executor", ":Acquire/goroutines=8/workers=1000/impl=ours", "", "two-rmw", target{}},
 			},
 		},
 		{
@@ -98,6 +100,12 @@ func triggerRows() []row {
 		for _, producers := range []int{1, 2, 8, 64} {
 			rows = append(rows, row{fmt.Sprintf("%s, 100 k workers, %s", state, plural(producers, "producer")),
 				bench(state, 100_000, 1, producers), "", "classic", beat(15)})
+		}
+	}
+	for _, state := range []string{"storm", "stuck"} {
+		for _, producers := range []int{1, 8} {
+			rows = append(rows, row{fmt.Sprintf("%s, 100 k plain workers, %s", state, plural(producers, "producer")),
+				asPlain(bench(state, 100_000, 1, producers)), "", "classic", target{}})
 		}
 	}
 	rows = append(rows,
@@ -124,6 +132,9 @@ func triggerRows() []row {
 	}
 	return rows
 }
+
+// asPlain returns the benchmark of the workers that embed no Slot.
+func asPlain(bench string) string { return strings.Replace(bench, "impl=ours", "impl=plain", 1) }
 
 func latencyRows() []row {
 	var rows []row
@@ -153,6 +164,10 @@ func spawnRows() []row {
 			row{who + ": memory of each that lives", bench, "heap-B", "", below(200)},
 			row{who + ": memory", bench, "heap-B", "classic", target{}},
 			row{who + ": stop of all", bench, "stop-ns", "classic", target{}},
+			row{who + ", plain: time of each", asPlain(bench), "spawn-ns", "", below(600)},
+			row{who + ", plain: time", asPlain(bench), "spawn-ns", "classic", beat(2.5)},
+			row{who + ", plain: allocations of each", asPlain(bench), "allocs", "", below(2)},
+			row{who + ", plain: memory of each that lives", asPlain(bench), "heap-B", "", below(200)},
 		)
 	}
 	return rows
