@@ -288,7 +288,7 @@ Deliver(x, W, c, suspect) ==
   IF W = {} THEN x ELSE
   LET w == CHOOSE v \in W : TRUE \* any: they have nothing to do with each other
       y == Send([x EXCEPT !.awaits[w] = None], w, c)
-      z == [y EXCEPT !.debt = @ \cup ({w} \cap x.alive)]
+      z == IF Known(x, w) THEN [y EXCEPT !.debt = @ \cup {w}] ELSE y
   IN Deliver(IF ~suspect \/ Full(x, w) THEN y ELSE IF "EarlyLost" \in Mut THEN z ELSE Owe(z, w), W \ {w}, c, suspect)
 
 SpawnReturns(c, suspect) ==
@@ -329,7 +329,7 @@ Start(x) ==
       len == Len(x.ready)
       n == CASE "NoBound" \in Mut -> len
              [] busy >= MaxCalls -> 0
-             [] Batch \/ Len(taken(len)) <= MaxCalls - busy -> len
+             [] Batch \/ Len(taken(len)) < MaxCalls - busy -> len
              [] OTHER -> CHOOSE i \in 1..len : Len(taken(i)) = MaxCalls - busy /\ able(x.ready[i])
       start == Range(taken(n))
       mine == {w \in start : Known(x, w)}
