@@ -40,13 +40,14 @@ var mayImport = map[string][]string{
 	"internal/drive":           {"mapper", "github.com/IBM/sarama"},
 	"internal/kafkatest":       {"github.com/IBM/sarama", "github.com/twmb/franz-go"},
 	"internal/net":             {"internal/explore/mutants"},
+	"internal/stall":           {"internal/kafkatest", "github.com/IBM/sarama", "github.com/twmb/franz-go"},
 	"model":                    {"internal/assign"},
 	"tla":                      {},
 	"fuzz":                     {"mapper", "brokers", "consumer", "offsets", "internal/assign", "internal/ringbuf", "internal/shardmap", "internal/drive", "model"},
 	"brokers":                  {"mapper", "github.com/IBM/sarama"},
 	"consumer":                 {"mapper", "brokers", "github.com/IBM/sarama", "github.com/klauspost/compress", "github.com/pierrec/lz4"},
 	"offsets":                  {"mapper", "brokers", "github.com/IBM/sarama"},
-	"cmd/brokermap":            {"mapper", "brokers", "consumer", "offsets", "internal/kafkatest", "github.com/IBM/sarama"},
+	"cmd/brokermap":            {"mapper", "brokers", "consumer", "offsets", "internal/kafkatest", "internal/stall", "github.com/IBM/sarama"},
 }
 
 // testOnly are the packages that no shipped file of another package may import,

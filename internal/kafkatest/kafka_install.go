@@ -277,6 +277,7 @@ func (inst *installation) javaArgs(heapMB int) []string {
 		"-Xms" + strconv.Itoa(min(heapMB, 128)) + "m", "-Xmx" + strconv.Itoa(heapMB) + "m",
 		"-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Djava.awt.headless=true",
 		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+		"-Dorg.slf4j.simpleLogger.log.org.apache.kafka.clients.NetworkClient=error",
 		"-Dorg.slf4j.simpleLogger.showDateTime=true",
 		"-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
 	}

@@ -1,0 +1,51 @@
+package stall
+
+import (
+	"errors"
+	"sync"
+
+	"github.com/IBM/sarama"
+)
+
+// SaramaClient is a client that consumes through a [sarama.Consumer], which create
+// makes, over a sarama client with the given configuration.
+func SaramaClient(name string, conf func() *sarama.Config, create func(sarama.Client) (sarama.Consumer, error)) Client {
+	return Client{name, func(addrs []string, topic string, partitions int, receive Receive) (func(), error) {
+		client, err := sarama.NewClient(addrs, conf())
+		if err != nil {
+			return nil, err
+		}
+		consumer, err := create(client)
+		if err != nil {
+			return nil, errors.Join(err, client.Close())
+		}
+		var reading sync.WaitGroup
+		var all []sarama.PartitionConsumer
+		stop := func() {
+			for _, p := range all {
+				p.AsyncClose()
+			}
+			reading.Wait()
+			_ = consumer.Close() // what was read is judged, not how it ends
+			_ = client.Close()
+		}
+		for p := range int32(partitions) {
+			pc, err := consumer.ConsumePartition(topic, p, sarama.OffsetOldest)
+			if err != nil {
+				stop()
+				return nil, err
+			}
+			all = append(all, pc)
+			reading.Go(func() {
+				for m := range pc.Messages() {
+					receive(p, m.Offset, m.Key, m.Value)
+				}
+			})
+			reading.Go(func() {
+				for range pc.Errors() { //nolint:revive // reported errors are no part of what is measured
+				}
+			})
+		}
+		return stop, nil
+	}}
+}
