@@ -336,7 +336,7 @@ func (l *loop) send(w assign.Worker, x assign.Executor) {
 	if last != next {
 		s.executor.Store(next) // first, so that who receives can acquire
 	}
-	if c == nil || !s.markSent(c) {
+	if !s.markSent(c) {
 		return // S5: its end is on its way to the machine
 	}
 	select {
