@@ -30,7 +30,7 @@ func (r *rig) stand(i int) bool {
 	r.say("trigger w%d, and the mapper stands still", i+1)
 	r.standing = &hold{on: make(chan struct{}), since: make([]unseen, len(r.workers))}
 	r.trigger(w)
-	r.m.TriggerReassign(r.fetchers[i])
+	r.m.TriggerReassign(r.fetchers[i].Worker)
 	return true
 }
 

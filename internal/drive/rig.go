@@ -69,14 +69,30 @@ type spawning struct {
 	reported []*executor
 }
 
-// fetcher is a mapper.Worker.
+// fetcher is a mapper.Worker, or most of one.
 type fetcher struct {
-	ch chan mapper.Executor
+	mapper.Worker // itself, as the mapper knows it
+	ch            chan mapper.Executor
 	// clean: the old channel may be used again.
 	clean bool
 }
 
-func (f *fetcher) Assignment() chan<- mapper.Executor { return f.ch }
+// A worker has a mapper.Slot, or not.
+type (
+	lookedUp struct{ f *fetcher }
+	slotted  struct {
+		mapper.Slot
+		f *fetcher
+	}
+)
+
+func (w *lookedUp) Assignment() chan<- mapper.Executor { return w.f.ch }
+func (w *slotted) Assignment() chan<- mapper.Executor  { return w.f.ch }
+
+// indexOf returns the number of a worker.
+func (r *rig) indexOf(w mapper.Worker) int {
+	return slices.IndexFunc(r.fetchers, func(f *fetcher) bool { return f.Worker == w })
+}
 
 // executor is a mapper.Executor. Its number counts from 1.
 type executor struct {
@@ -141,7 +157,7 @@ func (v batchResolver) ResolveBrokers(ctx context.Context, ws []mapper.Worker) [
 func (r *rig) resolve(ws []mapper.Worker) []mapper.Resolution {
 	c := &call{at: time.Since(r.start), answer: make(chan []mapper.Resolution)}
 	for _, w := range ws {
-		c.workers = append(c.workers, slices.Index(r.fetchers, w.(*fetcher)))
+		c.workers = append(c.workers, r.indexOf(w))
 	}
 	r.mu.Lock()
 	r.came.calls = append(r.came.calls, c)
@@ -163,8 +179,14 @@ func newRig(cfg Config) (*rig, error) {
 		r.brokers = append(r.brokers, sarama.NewBroker(fmt.Sprintf("c%d:9092", i+1)))
 	}
 	r.elsewhere = sarama.NewBroker("elsewhere:9092")
-	for range cfg.Workers {
-		r.fetchers = append(r.fetchers, &fetcher{})
+	for i := range cfg.Workers {
+		f := &fetcher{}
+		if i%2 == 0 {
+			f.Worker = &lookedUp{f: f}
+		} else {
+			f.Worker = &slotted{f: f}
+		}
+		r.fetchers = append(r.fetchers, f)
 	}
 	var v mapper.Resolver = resolver{r}
 	if cfg.Batch {
@@ -286,7 +308,7 @@ func (r *rig) compare() error {
 	}
 	rows := 0
 	for _, row := range r.m.Snapshot() {
-		i := slices.Index(r.fetchers, row.Worker.(*fetcher))
+		i := r.indexOf(row.Worker)
 		w := r.workers[i]
 		e, _ := row.Executor.(*executor)
 		switch {
@@ -330,7 +352,7 @@ func (r *rig) abandon() {
 	}
 	for i, w := range r.workers {
 		if w.alive {
-			r.m.OnWorkerStopped(r.fetchers[i])
+			r.m.OnWorkerStopped(r.fetchers[i].Worker)
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)

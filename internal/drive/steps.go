@@ -136,7 +136,7 @@ func (r *rig) begins(i int, how uint8) {
 	case r.living(i):
 		r.say("spawn w%d again", i+1)
 		r.repeated++
-		r.m.OnWorkerSpawned(f)
+		r.m.OnWorkerSpawned(f.Worker)
 		return
 	case f.clean && how&2 != 0:
 		room = cap(f.ch)
@@ -153,7 +153,7 @@ func (r *rig) begins(i int, how uint8) {
 	default:
 		r.begin(i, room)
 	}
-	r.m.OnWorkerSpawned(f)
+	r.m.OnWorkerSpawned(f.Worker)
 }
 
 func (r *rig) ends(i int) error {
@@ -174,7 +174,7 @@ func (r *rig) ends(i int) error {
 		f.clean = !w.inFlight && !w.owed && w.awaits < 0
 		r.end(i)
 	}
-	r.m.OnWorkerStopped(f)
+	r.m.OnWorkerStopped(f.Worker)
 	return nil
 }
 
@@ -188,7 +188,7 @@ func (r *rig) triggers(i int) {
 	default:
 		r.trigger(r.workers[i])
 	}
-	r.m.TriggerReassign(r.fetchers[i])
+	r.m.TriggerReassign(r.fetchers[i].Worker)
 }
 
 func (r *rig) reads(i int) error {
@@ -261,7 +261,7 @@ func (r *rig) executor(conn int, b *sarama.Broker) *executor {
 
 func (r *rig) acquires(i int) error {
 	want := r.lastOf(i)
-	l, ok := r.m.Acquire(r.fetchers[i])
+	l, ok := r.m.Acquire(r.fetchers[i].Worker)
 	e, _ := l.Executor().(*executor)
 	if ok != (want != 0) || ok && e.n != want {
 		return fmt.Errorf("S1: Acquire(w%d) gave %+v, %v, want e%d", i+1, e, ok, want)
