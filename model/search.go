@@ -1,8 +1,8 @@
 package model
 
 import (
+	"errors"
 	"fmt"
-	"hash/maphash"
 	"runtime"
 	"slices"
 	"sync"
@@ -14,9 +14,12 @@ import (
 type Options struct {
 	// Workers that search at a time. 0: as many as there are processors.
 	Workers int
-	// MaxStates ends the search with an error; memory is about 100 bytes a state.
-	// 0: no bound.
+	// MaxStates ends the search with an error. The set of states takes 28 bytes for
+	// each that there may be, used or not; see also Result.Bytes. 0: 4 million.
 	MaxStates int
+	// MaxBytes ends the search with an error where the set of states and those that
+	// are to be looked at take more. 0: no bound.
+	MaxBytes int
 	// Visit, where set, is called for every step: from the state with the bytes
 	// from, by action a, to the state that x is in, with the bytes to. It is
 	// called by one goroutine at a time, and must not change or keep any of them.
@@ -27,12 +30,14 @@ type Options struct {
 // Result is what a Search has found.
 type Result struct {
 	States, Steps, Depth int
-	Took                 time.Duration
-	Seen                 Seen
+	// Bytes is what the set of states and those to be looked at took at most.
+	Bytes int
+	Took  time.Duration
+	Seen  Seen
 }
 
 func (r Result) String() string {
-	return fmt.Sprintf("%d states, %d steps, depth %d, %v", r.States, r.Steps, r.Depth, r.Took.Round(time.Millisecond))
+	return fmt.Sprintf("%d states, %d steps, depth %d, %v, %d MB", r.States, r.Steps, r.Depth, r.Took.Round(time.Millisecond), r.Bytes>>20)
 }
 
 // BrokenError is a broken rule and the shortest way to it.
@@ -46,17 +51,17 @@ func (e *BrokenError) Error() string {
 	return fmt.Sprintf("%v, after %d actions:\n%s", e.Violation, len(e.Actions), e.Scenario)
 }
 
-// node says how a state was first reached.
-type node struct {
-	from   int32
-	action Action
+// found is a state to look at, and where its bytes are.
+type found struct {
+	place uint32 // in the set
+	size  uint32
+	begin uint64
 }
 
-// found is a state that was first reached in this layer.
-type found struct {
-	node
-	mark       uint64
-	begin, end int // its bytes
+// layer is the states of one depth that one searcher has found.
+type layer struct {
+	states []found
+	bytes  []byte
 }
 
 // search goes breadth first, layer by layer: each searcher takes some states of a
@@ -65,25 +70,14 @@ type search struct {
 	cfg  Config
 	opts Options
 
-	seen  [64]shard
-	seeds [2]maphash.Seed
-	nodes []node
-	fates fates
-	layer []found // of the states to look at, with the bytes in
-	bytes []byte
-	base  int // number of the first
+	seen   *set
+	layers []layer // to look at, one of each searcher
+	width  int     // states in them
 
-	next   atomic.Int64 // of the layer
+	next   atomic.Int64 // of the states to look at
 	steps  atomic.Int64
 	failed atomic.Bool
 	visit  sync.Mutex
-}
-
-// shard is a part of the set of states seen, by fingerprint. Two of a billion
-// states have the same one with a probability of 10^-20.
-type shard struct {
-	sync.Mutex
-	set map[[2]uint64]struct{}
 }
 
 // searcher is one of those who search at a time.
@@ -91,24 +85,25 @@ type searcher struct {
 	*search
 	x       *World
 	actions []Action
-	found   []found
-	bytes   []byte
+	found   layer
 	broken  *Violation
-	where   node
+	where   uint32  // the place of the state where it was found
+	by      *Action // what led to it from there; nil: it is in that state
 }
 
 // Search goes through every state that cfg can reach. The error is a
 // *BrokenError where a rule is broken in one.
 func Search(cfg Config, opts Options) (Result, error) {
 	began := time.Now()
-	s := &search{cfg: cfg, opts: opts, seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}}
-	for i := range s.seen {
-		s.seen[i].set = make(map[[2]uint64]struct{})
-	}
 	n := opts.Workers
 	if n == 0 {
 		n = runtime.GOMAXPROCS(0)
 	}
+	states := opts.MaxStates
+	if states == 0 {
+		states = 4 << 20
+	}
+	s := &search{cfg: cfg, opts: opts, seen: newSet(states), layers: make([]layer, n)}
 	searchers := make([]*searcher, n)
 	for i := range searchers {
 		x, err := NewWorld(cfg)
@@ -117,28 +112,30 @@ func Search(cfg Config, opts Options) (Result, error) {
 		}
 		searchers[i] = &searcher{search: s, x: x}
 	}
-	first := searchers[0]
-	first.arrive(nil, node{from: none})
-	s.collect(searchers)
-
+	searchers[0].arrive(nil, Action{}, origin)
+	states, most := 0, 0
 	result := func(depth int) Result {
 		var seen Seen
 		for _, g := range searchers {
 			seen.add(g.x.seen)
 		}
-		return Result{Seen: seen, States: len(s.nodes), Steps: int(s.steps.Load()), Depth: depth, Took: time.Since(began)}
+		return Result{Seen: seen, States: states, Steps: int(s.steps.Load()), Depth: depth, Bytes: most, Took: time.Since(began)}
 	}
 	for depth := 0; ; depth++ {
+		most = max(most, s.collect(searchers))
+		states += s.width
 		for _, g := range searchers {
 			if g.broken != nil {
 				return result(depth), s.explain(g)
 			}
 		}
-		if len(s.layer) == 0 {
+		switch {
+		case s.width == 0:
 			return result(depth - 1), s.checkFates()
-		}
-		if opts.MaxStates > 0 && len(s.nodes) > opts.MaxStates {
+		case opts.MaxStates > 0 && states > opts.MaxStates || s.seen.full.Load():
 			return result(depth), fmt.Errorf("model: more than %d states", opts.MaxStates)
+		case opts.MaxBytes > 0 && most > opts.MaxBytes:
+			return result(depth), fmt.Errorf("model: %d states take %d bytes, more than %d", states, most, opts.MaxBytes)
 		}
 		s.next.Store(0)
 		var wg sync.WaitGroup
@@ -146,52 +143,51 @@ func Search(cfg Config, opts Options) (Result, error) {
 			wg.Go(g.run)
 		}
 		wg.Wait()
-		s.collect(searchers)
 	}
 }
 
-// collect makes the states that were found the next layer.
-func (s *search) collect(searchers []*searcher) {
-	s.base = len(s.nodes)
-	s.layer, s.bytes = s.layer[:0], s.bytes[:0]
-	for _, g := range searchers {
-		at := len(s.bytes)
-		for _, f := range g.found {
-			s.nodes = append(s.nodes, f.node)
-			s.layer = append(s.layer, found{node: f.node, mark: f.mark, begin: f.begin + at, end: f.end + at})
-			s.fates.states = append(s.fates.states, f.mark)
-		}
-		s.bytes = append(s.bytes, g.bytes...)
-		g.found, g.bytes = g.found[:0], g.bytes[:0]
+// collect makes the states that were found the next to look at, and returns how
+// many bytes are in use.
+func (s *search) collect(searchers []*searcher) int {
+	s.width = 0
+	bytes := s.seen.bytes()
+	for i, g := range searchers {
+		s.layers[i], g.found = g.found, layer{states: s.layers[i].states[:0], bytes: s.layers[i].bytes[:0]}
+		s.width += len(s.layers[i].states)
+		bytes += s.layers[i].room() + g.found.room()
 	}
-	for p := range policies {
-		s.fates.next[p] = append(s.fates.next[p], make([]uint64, len(s.layer))...)
-	}
+	return bytes
 }
 
-// run looks at states of the layer until none is left.
+func (l layer) room() int { return cap(l.states)*16 + cap(l.bytes) }
+
+// run looks at states until none is left.
 func (g *searcher) run() {
 	const some = 64
 	for !g.failed.Load() {
 		end := int(g.next.Add(some))
-		begin := end - some
-		if begin >= len(g.layer) {
+		i := end - some
+		if i >= g.width {
 			return
 		}
-		for i := begin; i < min(end, len(g.layer)); i++ {
-			if !g.expand(i) {
-				g.failed.Store(true)
-				return
+		for _, l := range g.layers {
+			for ; i < min(end, len(l.states)); i++ {
+				f := l.states[i]
+				if !g.expand(f.place, l.bytes[f.begin:f.begin+uint64(f.size)]) {
+					g.failed.Store(true)
+					return
+				}
 			}
+			if i -= len(l.states); i < 0 {
+				break
+			}
+			end -= len(l.states)
 		}
 	}
 }
 
-// expand takes every step from state i of the layer; false where a rule is
-// broken.
-func (g *searcher) expand(i int) bool {
-	number := g.base + i
-	from := g.search.bytes[g.layer[i].begin:g.layer[i].end]
+// expand takes every step from the state at place; false where a rule is broken.
+func (g *searcher) expand(place uint32, from []byte) bool {
 	g.x.load(from, Action{})
 	g.actions = g.x.Actions(g.actions[:0])
 	var fate [policies]Action
@@ -202,22 +198,21 @@ func (g *searcher) expand(i int) bool {
 		}
 	}
 	if g.x.broken != nil {
-		g.broken, g.where = g.x.broken, g.layer[i].node
+		g.broken, g.where = g.x.broken, place
 		return false
 	}
 	for j, a := range g.actions {
 		if j > 0 || g.cfg.Timeless {
 			g.x.load(from, a)
 		}
-		n := node{from: int32(number), action: a}
 		if g.x.do(a) != nil {
-			g.broken, g.where = g.x.broken, n
+			g.broken, g.where, g.by = g.x.broken, place, &g.actions[j]
 			return false
 		}
-		mark := g.arrive(from, n)
+		to := g.arrive(from, a, place)
 		for p, next := range fate {
 			if next == a {
-				g.fates.next[p][number] = mark
+				g.seen.fates[p][place] = to
 			}
 		}
 	}
@@ -225,60 +220,84 @@ func (g *searcher) expand(i int) bool {
 	return true
 }
 
-// arrive takes note of the state that g.x is in, and returns its fingerprint.
-func (g *searcher) arrive(from []byte, n node) uint64 {
-	begin := len(g.bytes)
-	g.bytes = g.x.appendState(g.bytes)
-	state := g.bytes[begin:]
+// arrive takes note of the state that g.x is in, and returns its place.
+func (g *searcher) arrive(from []byte, a Action, place uint32) uint32 {
+	l := &g.found
+	begin := len(l.bytes)
+	l.bytes = g.x.appendState(l.bytes)
+	state := l.bytes[begin:]
 	if g.opts.Visit != nil {
 		g.visit.Lock()
-		g.opts.Visit(from, n.action, state, g.x)
+		g.opts.Visit(from, a, state, g.x)
 		g.visit.Unlock()
 	}
-	mark, isNew := g.add(state)
+	to, isNew := g.seen.add(state, place)
 	if isNew {
-		g.found = append(g.found, found{node: n, mark: mark, begin: begin, end: len(g.bytes)})
+		l.states = append(l.states, found{place: to, size: uint32(len(state)), begin: uint64(begin)})
 	} else {
-		g.bytes = g.bytes[:begin]
+		l.bytes = l.bytes[:begin]
 	}
-	return mark
+	return to
 }
 
-// add returns a state's fingerprint, and whether the state is new.
-func (s *search) add(state []byte) (uint64, bool) {
-	mark := [2]uint64{maphash.Bytes(s.seeds[0], state), maphash.Bytes(s.seeds[1], state)}
-	h := &s.seen[mark[0]%uint64(len(s.seen))]
-	h.Lock()
-	defer h.Unlock()
-	before := len(h.set)
-	h.set[mark] = struct{}{}
-	return mark[1], len(h.set) > before
-}
-
-// way returns the actions that lead to n.
-func (s *search) way(n node) []Action {
-	var actions []Action
-	for ; n.from != none; n = s.nodes[n.from] {
-		actions = append(actions, n.action)
+// way returns the actions that lead to the state at a place. The set knows where
+// each state was reached from; by what, is found by trying.
+func (s *search) way(place uint32) ([]Action, error) {
+	var places []uint32
+	for ; place != origin; place = s.seen.from[place] {
+		places = append(places, place)
 	}
-	slices.Reverse(actions)
-	return actions
+	slices.Reverse(places)
+	x, err := NewWorld(s.cfg)
+	if err != nil {
+		return nil, err
+	}
+	var way []Action
+	state := x.appendState(nil)
+	for _, to := range places[1:] {
+		x.load(state, Action{})
+		found := false
+		for _, a := range x.Actions(nil) {
+			x.load(state, a)
+			if x.do(a) != nil {
+				continue
+			}
+			next := x.appendState(nil)
+			if at, known := s.seen.find(next); known && at == to {
+				way, state, found = append(way, a), next, true
+				break
+			}
+		}
+		if !found {
+			return way, errors.New("model: two states have the same fingerprint")
+		}
+	}
+	return way, nil
 }
 
 // explain returns the way to what g has found broken.
 func (s *search) explain(g *searcher) error {
-	actions := s.way(g.where)
+	actions, err := s.way(g.where)
+	if err != nil {
+		return errors.Join(g.broken, err)
+	}
+	if g.by != nil {
+		actions = append(actions, *g.by)
+	}
 	text, _ := Scenario(s.cfg, actions)
 	return &BrokenError{Violation: g.broken, Actions: actions, Scenario: text}
 }
 
 // checkFates checks that the system comes to rest from everywhere (L1-L6).
 func (s *search) checkFates() error {
-	state, p, found := s.fates.circle()
+	place, p, found := s.seen.circle()
 	if !found {
 		return nil
 	}
-	actions := s.way(s.nodes[state])
+	actions, err := s.way(place)
+	if err != nil {
+		return err
+	}
 	x, err := NewWorld(s.cfg)
 	if err != nil {
 		return err
