@@ -49,16 +49,7 @@ func (c *consumer) ConsumePartition(topic string, partition int32, offset int64)
 }
 
 // HighWaterMarks implements sarama.Consumer.
-func (c *consumer) HighWaterMarks() map[string]map[int32]int64 {
-	marks := make(map[string]map[int32]int64)
-	c.core.each(func(p *partition) {
-		if marks[p.topic] == nil {
-			marks[p.topic] = make(map[int32]int64)
-		}
-		marks[p.topic][p.id] = p.highWatermark.Load()
-	})
-	return marks
-}
+func (c *consumer) HighWaterMarks() map[string]map[int32]int64 { return c.core.highWaterMarks() }
 
 // Close implements sarama.Consumer. It returns when every partition consumer has
 // ended, those included that were not closed, and every connection is closed. The

@@ -169,6 +169,17 @@ func (c *core) each(do func(*partition)) {
 	}
 }
 
+func (c *core) highWaterMarks() map[string]map[int32]int64 {
+	marks := make(map[string]map[int32]int64)
+	c.each(func(p *partition) {
+		if marks[p.topic] == nil {
+			marks[p.topic] = make(map[int32]int64)
+		}
+		marks[p.topic][p.id] = p.highWatermark.Load()
+	})
+	return marks
+}
+
 // spawn makes the executor for a connection. Its goroutines end with its Stop.
 func (c *core) spawn(conn *sarama.Broker, broker int32) mapper.Executor {
 	f := newFetcher(c, conn, broker)

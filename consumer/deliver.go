@@ -98,7 +98,13 @@ func (f *fetcher) take(p *partition, s *subscription, b *block) bool {
 	if c.next > c.from {
 		p.highWatermark.Store(b.highWatermark)
 		s.at.offset, s.at.size = c.next, f.core.conf.Consumer.Fetch.Default
+		if c.empty() {
+			return true // all of it was before the offset
+		}
 		p.chunks <- c // there is room: only this fetcher fills it, and gather has looked
+		if p.feed != nil {
+			p.feed.reader.offer(p.feed)
+		}
 		return true
 	}
 	if partial > 0 {

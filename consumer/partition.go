@@ -26,8 +26,9 @@ type partition struct {
 	// chunks is filled by the fetcher that lists the partition, one at a time, when
 	// there is room, and emptied by whoever delivers the records.
 	chunks chan chunk
-	// sink delivers records, or nil where somebody else empties chunks.
-	sink sink
+	// One of these two takes the records.
+	consumer *partitionConsumer // in the partition's goroutine
+	feed     *feed              // in a reader's loop
 	// report takes failures that the user is to know of; it must not block.
 	report func(error)
 
@@ -60,15 +61,7 @@ type partition struct {
 	retries retries
 	cooling *time.Timer // until when nothing is fetched after a failure
 	cool    bool        // cooling runs
-}
-
-// sink delivers the records of a partition to its user.
-type sink interface {
-	// deliver hands out a chunk. It may take as long as the user lets it, and must
-	// call p.wait for that.
-	deliver(p *partition, c chunk)
-	// finish says that nothing more comes. It must not block.
-	finish()
+	ended   bool        // nothing is fetched any more, what was fetched is still delivered
 }
 
 // position is where to go on in a partition. It is owned by the partition while
@@ -88,6 +81,9 @@ type chunk struct {
 	sets    []*sarama.Records // instead, where sarama has decoded them
 	aborted []abortedTransaction
 }
+
+// empty reports whether there is nothing in it.
+func (c *chunk) empty() bool { return len(c.records) == 0 && c.sets == nil }
 
 func newPartition(c *core, topic string, id int32) *partition {
 	p := &partition{
@@ -182,6 +178,11 @@ func (f *faults) post(x fault) {
 		f.posts = append(f.posts, x)
 	}
 	f.mu.Unlock()
+	f.nudge()
+}
+
+// nudge has the goroutine look.
+func (f *faults) nudge() {
 	select {
 	case f.signal <- struct{}{}:
 	default:
@@ -209,25 +210,22 @@ func (p *partition) spawn() {
 // the mapper may stop it, and to leave its place to another one.
 func (p *partition) run() {
 	defer close(p.done)
-	for {
-		c, ok := p.wait(nil)
-		if !ok {
+	for !p.ended || !p.delivered() {
+		c, alive := p.wait(nil)
+		if !alive {
 			break
 		}
-		if c.next > c.from {
+		if !c.empty() {
 			p.nudge() // it may have been left out
-			p.sink.deliver(p, c)
+			p.consumer.deliver(c)
 		}
 	}
+	p.asyncClose()
 	p.detach()
 	p.cooling.Stop()
 	p.core.remove(p)
-	p.sinkFinish()
-}
-
-func (p *partition) sinkFinish() {
-	if p.sink != nil {
-		p.sink.finish()
+	if p.consumer != nil {
+		p.consumer.finish()
 	}
 }
 
@@ -241,14 +239,14 @@ func (p *partition) wait(d *delivery) (c chunk, alive bool) {
 	var message *sarama.ConsumerMessage
 	var errs chan<- *sarama.ConsumerError
 	var consumerErr *sarama.ConsumerError
-	if p.sink != nil {
+	if p.consumer != nil {
 		if d != nil {
-			messages, message = d.to, d.message
+			messages, message = p.consumer.messages, d.message
 		} else {
 			chunks = p.chunks
 		}
-		if s, ok := p.sink.(*partitionConsumer); ok && len(s.unread) > 0 {
-			errs, consumerErr = s.errors, s.unread[0]
+		if unread := p.consumer.unread; len(unread) > 0 {
+			errs, consumerErr = p.consumer.errors, unread[0]
 		}
 	}
 	select {
@@ -259,16 +257,14 @@ func (p *partition) wait(d *delivery) (c chunk, alive bool) {
 	case <-p.faults.signal:
 		for _, f := range p.faults.take() {
 			if !p.handle(f) {
-				p.asyncClose()
-				return chunk{}, false
+				p.end()
 			}
 		}
 	case <-p.cooling.C:
 		p.cool = false
 		p.attach()
 	case errs <- consumerErr:
-		s := p.sink.(*partitionConsumer)
-		s.unread = s.unread[1:]
+		p.consumer.unread = p.consumer.unread[1:]
 	case messages <- message:
 		d.taken = true
 	case c = <-chunks:
@@ -278,7 +274,6 @@ func (p *partition) wait(d *delivery) (c chunk, alive bool) {
 
 // delivery is a message on its way to the user.
 type delivery struct {
-	to      chan<- *sarama.ConsumerMessage
 	message *sarama.ConsumerMessage
 	taken   bool
 }
@@ -296,7 +291,7 @@ func (p *partition) assign(next *fetcher) {
 
 // attach has the partition fetched, where there is somebody to do it.
 func (p *partition) attach() {
-	if p.held == nil || p.sub != nil || p.cool {
+	if p.held == nil || p.sub != nil || p.cool || p.ended {
 		return
 	}
 	p.sub = p.held.subscribe(p, p.at, p.epoch.Load())
@@ -322,6 +317,20 @@ func (p *partition) resume() {
 	if p.paused.Swap(false) {
 		p.nudge()
 	}
+}
+
+// end is asyncClose after what was fetched is delivered.
+func (p *partition) end() {
+	p.ended = true
+	p.detach()
+}
+
+// delivered says that nothing waits for being delivered.
+func (p *partition) delivered() bool {
+	if p.feed != nil {
+		return p.feed.reader.idle(p.feed)
+	}
+	return len(p.chunks) == 0
 }
 
 // handle does what a fault asks for. It returns false for the end of the life.
@@ -374,7 +383,7 @@ func (p *partition) handle(f fault) bool {
 // after a while, and with it what came after it.
 func (p *partition) corrupted(err error, offset int64) {
 	if !p.handle(fault{kind: corrupt, err: err, offset: offset}) {
-		p.asyncClose()
+		p.end()
 	}
 }
 
@@ -389,6 +398,9 @@ func (p *partition) rewind(offset int64) {
 		break
 	}
 	p.at.offset = offset
+	if p.feed != nil {
+		p.feed.reader.giveBack(p.feed)
+	}
 }
 
 // retry reports a failure and begins the next attempt, or reports that there were

@@ -27,7 +27,7 @@ func newPartitionConsumer(c *core, topic string, id int32) *partitionConsumer {
 		messages:  make(chan *sarama.ConsumerMessage, c.conf.ChannelBufferSize),
 		errors:    make(chan *sarama.ConsumerError, c.conf.ChannelBufferSize),
 	}
-	pc.sink = pc
+	pc.consumer = pc
 	pc.report = pc.sendError
 	return pc
 }
@@ -53,10 +53,10 @@ func (pc *partitionConsumer) sendError(err error) {
 	pc.unread = append(pc.unread, e)
 }
 
-// deliver implements sink.
-func (pc *partitionConsumer) deliver(p *partition, c chunk) {
+// deliver hands out a chunk. It takes as long as the user lets it.
+func (pc *partitionConsumer) deliver(c chunk) {
 	if c.sets != nil {
-		pc.send(p.legacyMessages(c.sets, c.from, c.aborted))
+		pc.send(pc.legacyMessages(c.sets, c.from, c.aborted))
 		return
 	}
 	t := newTransactions(c.aborted)
@@ -69,7 +69,7 @@ func (pc *partitionConsumer) deliver(p *partition, c chunk) {
 			messages, err = pc.decode(&batch, c.from, &t)
 		}
 		if err != nil {
-			p.corrupted(err, at)
+			pc.corrupted(err, at)
 			return
 		}
 		at = max(at, batch.last()+1)
@@ -137,7 +137,7 @@ func (pc *partitionConsumer) send(messages []sarama.ConsumerMessage) bool {
 			continue
 		default:
 		}
-		d := delivery{to: pc.messages, message: m}
+		d := delivery{message: m}
 		for !d.taken {
 			if _, alive := pc.wait(&d); !alive {
 				return false
@@ -157,7 +157,7 @@ func intercept(i sarama.ConsumerInterceptor, m *sarama.ConsumerMessage) {
 	i.OnConsume(m)
 }
 
-// finish implements sink.
+// finish says that nothing more comes.
 func (pc *partitionConsumer) finish() {
 	for len(pc.unread) > 0 {
 		select {
