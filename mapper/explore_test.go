@@ -346,6 +346,39 @@ func TestExplore_S4_AcquireAgainstRespawn(t *testing.T) {
 	})
 }
 
+// What Acquire pins was sent to the worker. One thread runs the mapper here, for
+// a few passes, which leaves the preemptions to the others.
+func TestExplore_S4_AcquireOfWhatWasNeverSent(t *testing.T) {
+	explore.Verify(t, two, func(p *explore.Program) {
+		r := newWorld(2, 1)
+		first := r.executors[0]
+		var pinned *exploredExecutor
+		p.Go(func() {
+			if l, ok := r.m.Acquire(r.workers[0]); ok {
+				pinned = l.Executor().(*exploredExecutor)
+				l.Release()
+			}
+		})
+		p.Go(func() {
+			then(stop(0), spawn(0))(r)
+			for range 3 {
+				r.l.pass()
+			}
+		})
+		p.Go(func() { stop(0)(r) })
+		p.Check(func() error {
+			sent := pinned == nil || pinned == first
+			for ch := r.workers[0].self().ch; len(ch) > 0; {
+				sent = <-ch == Executor(pinned) || sent
+			}
+			if !sent {
+				return errors.New("a lease on an executor that the worker was not sent")
+			}
+			return nil
+		})
+	})
+}
+
 // A lease that is out when the worker stops keeps the executor; its release lets
 // it go.
 func TestExplore_L4_LastReleaseAgainstDrain(t *testing.T) {
