@@ -41,7 +41,8 @@
 //
 // # Tests
 //
-// BROKERMAP_MODEL=large adds configurations that take minutes. With
+// BROKERMAP_SCENARIO names a file that the scenario of a broken rule is written to;
+// the tests of internal/assign replay what it names. BROKERMAP_MODEL=large adds configurations that take minutes. With
 // BROKERMAP_MUTANTS=1 the tests, and the rules by themselves, are held against
 // seeded defects of the machine.
 package model

@@ -154,6 +154,11 @@ func mustHold(t *testing.T, cfg Config, opts Options) Seen {
 	var broken *BrokenError
 	switch {
 	case errors.As(err, &broken):
+		if file := os.Getenv("BROKERMAP_SCENARIO"); file != "" {
+			if err := os.WriteFile(file, []byte(broken.Scenario), 0o600); err != nil {
+				t.Error(err)
+			}
+		}
 		t.Fatalf("%v, after %d actions. As a scenario for internal/assign/testdata:\n%s", broken.Violation, len(broken.Actions), broken.Scenario)
 	case err != nil:
 		t.Fatal(err)

@@ -117,6 +117,9 @@ func (r *runner) effect(f Effect) {
 		if r.channel(f.Worker).alive {
 			r.broken("S6", "w%d lives", f.Worker+1)
 		}
+		if _, flying := r.asked[f.Worker]; flying {
+			r.broken("S9", "w%d is forgotten, and is being resolved", f.Worker+1)
+		}
 	case ForgetConn:
 		r.say("forget c%d", f.Conn+1)
 		r.checkAlone(f.Conn)

@@ -49,10 +49,15 @@ var update = flag.Bool("update", false, "rewrite the effects in testdata/*.txt, 
 // that a scenario which breaks one fails, whatever effects stand in its file.
 //
 // model prints what it finds in this form.
+//
+// BROKERMAP_SCENARIO names a file that is replayed alone.
 func TestScenarios(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txt")
 	if err != nil || len(files) == 0 {
 		t.Fatal("no scenarios:", err)
+	}
+	if file := os.Getenv("BROKERMAP_SCENARIO"); file != "" {
+		files = []string{file}
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {

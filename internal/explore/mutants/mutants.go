@@ -35,6 +35,9 @@ import (
 	"time"
 )
 
+// maxMemory is the address space that a test of a mutant may take, in bytes.
+const maxMemory = "4294967296"
+
 // variable is the name of the environment variable that has mutants run.
 const variable = "BROKERMAP_MUTANTS"
 
@@ -156,8 +159,12 @@ func (s Suite) run(ctx context.Context, dir, temp string, m Mutant, source strin
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout+time.Minute) // the build's
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-failfast", "-vet=off", "-v",
-		"-overlay="+layout, "-tags="+s.Tags, "-run="+run, "-timeout="+timeout.String(), ".")
+	args := []string{"test", "-count=1", "-failfast", "-vet=off", "-v",
+		"-overlay=" + layout, "-tags=" + s.Tags, "-run=" + run, "-timeout=" + timeout.String()}
+	if limit, err := exec.LookPath("prlimit"); err == nil {
+		args = append(args, "-exec="+limit+" --as="+maxMemory) // some defects go round in circles, and take more each time
+	}
+	cmd := exec.CommandContext(ctx, "go", append(args, ".")...)
 	cmd.Dir = dir
 	for _, v := range os.Environ() {
 		if !strings.HasPrefix(v, variable+"=") {
