@@ -6,6 +6,8 @@ import (
 	"math/rand"
 	"os"
 	"path/filepath"
+	"runtime"
+	"runtime/debug"
 	"testing"
 
 	"github.com/brokermap/brokermap/internal/assign"
@@ -102,6 +104,47 @@ var large = []Config{
 		Name: "long waits", Workers: 1, Conns: 2, Room: 2, Calls: 1, Backoff: []int{1, 3, 2}, Late: true,
 		Budget: Budget{Lives: 2, Stops: 1, Triggers: 3, Refusals: 2, Reports: 1, Nils: 1},
 	},
+}
+
+// huge are worlds that TLC would need days for. BROKERMAP_MODEL=huge runs them, in
+// 4 GiB.
+var huge = []Config{
+	{
+		Name: "two connections, reports and triggers", Workers: 2, Conns: 2, Room: 1, Calls: 1, Timeless: true,
+		Budget: Budget{Lives: Always, Stops: Always, Triggers: Always, Reports: Always},
+	},
+	{
+		Name: "two connections, leases", Workers: 2, Conns: 2, Room: 1, Calls: 1, Timeless: true,
+		Budget: Budget{Lives: Always, Stops: Always, Triggers: Always, Leases: Always},
+	},
+	{
+		Name: "two connections, errors", Workers: 2, Conns: 2, Room: 1, Calls: 1, Timeless: true,
+		Budget: Budget{Lives: Always, Stops: Always, Triggers: Always, Refusals: Always, Nils: Always, Unfits: Always},
+	},
+	{
+		Name: "three workers, triggers", Workers: 3, Conns: 1, Room: 1, Calls: 1, Timeless: true,
+		Budget: Budget{Lives: Always, Stops: Always, Triggers: Always},
+	},
+	{
+		Name: "two connections, all", Workers: 2, Conns: 2, Room: 1, Calls: 1, Timeless: true,
+		Budget: all,
+	},
+}
+
+// TestReachableHuge holds its memory to 4 GiB, what is not of the search included.
+func TestReachableHuge(t *testing.T) {
+	if os.Getenv("BROKERMAP_MODEL") != "huge" {
+		t.Skip("BROKERMAP_MODEL=huge runs it")
+	}
+	const most = 4 << 30
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(most))
+	for _, cfg := range huge {
+		t.Run(cfg.Name, func(t *testing.T) { mustHold(t, cfg, Options{MaxStates: 100e6, MaxBytes: most * 7 / 8}) })
+		debug.FreeOSMemory()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		t.Logf("%d MB of memory were in use at a time", (m.Sys-m.StackSys)>>20)
+	}
 }
 
 func TestReachableLarge(t *testing.T) {
