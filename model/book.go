@@ -82,17 +82,17 @@ func (b *book) read(x *World) {
 // check takes ev and complains where the effects, or what the machine remembers,
 // are not what b says. Then b agrees with the machine again.
 func (b *book) check(x *World, ev assign.Event, effects []assign.Effect) {
-	var is book
+	is := &x.learned
 	is.read(x)
 	if x.cfg.RulesOnly {
-		*b = is
+		*b = *is
 		b.checkTimer(x, ev)
 		return
 	}
-	e := entry{book: b, x: x, is: &is, now: x.now}
+	e := entry{book: b, x: x, is: is, now: x.now, effects: x.wanted[:0]}
 	e.enter(ev)
-	var few [32]assign.Effect
-	got := append(few[:0], effects...)
+	got := append(x.got[:0], effects...)
+	x.wanted, x.got = e.effects, got
 	slices.SortFunc(e.effects, compareEffects)
 	slices.SortFunc(got, compareEffects)
 	if !slices.Equal(e.effects, got) {
@@ -109,7 +109,7 @@ func (b *book) check(x *World, ev assign.Event, effects []assign.Effect) {
 	}
 	b.checkTimer(x, ev)
 	before := b.workers
-	*b = is
+	*b = *is
 	for w := range b.workers {
 		b.workers[w].before = before[w].before
 	}

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"cmp"
 	"flag"
 	"os"
 	"testing"
@@ -13,7 +14,7 @@ func init() {
 	// The command line has the last word.
 	flags := map[string]string{
 		"rapid.checks":     "2000",
-		"rapid.shrinktime": "10s",
+		"rapid.shrinktime": cmp.Or(os.Getenv("BROKERMAP_SHRINKTIME"), "10s"),
 		"rapid.nofailfile": "true", // the scenario that is printed says more, and seeded defects fail on purpose
 	}
 	if raceEnabled {

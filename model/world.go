@@ -20,6 +20,9 @@ type World struct {
 	asked    []int8          // since the last Call
 	empty    []byte          // the machine's state when it knows nothing
 	book     book            // what the reference says
+	learned  book            // what the machine has made of the last event
+	wanted   []assign.Effect // the effects that the last event must have
+	got      []assign.Effect // those that it had
 	ticks    int             // for jitter
 	seen     Seen
 	cast     Action                         // the one that the machine was loaded for, if Timeless

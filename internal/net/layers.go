@@ -52,7 +52,7 @@ var layers = []layer{
 	},
 	{
 		name: "rapid", what: "random walks of the machine and of the real mapper beside plain references, `TestRandom...` in `model/`",
-		dir: "model", covers: all, suite: mutants.Suite{Run: "^TestRandom"},
+		dir: "model", covers: all, suite: mutants.Suite{Run: "^TestRandom", Env: []string{"BROKERMAP_SHRINKTIME=1s"}},
 	},
 	{
 		name: "fuzz", what: "the corpora replayed, `go test ./fuzz`",
@@ -67,8 +67,8 @@ var layers = []layer{
 		dir: own, covers: slices.Concat(machine, lockFree), suite: mutants.Suite{Run: "^Test"},
 	},
 	{
-		name: "explorer", what: "every interleaving of small programs, `-tags explore`; of the lock-free parts their own, of all else the mapper's",
-		dir: own, covers: all, suite: mutants.Suite{Tags: "explore", Run: "^TestExplore"},
+		name: "explorer", what: "every interleaving of small programs, `-tags explore`, of the lock-free parts and of the shell",
+		dir: own, covers: slices.Concat(shell, lockFree), suite: mutants.Suite{Tags: "explore", Run: "^TestExplore"},
 	},
 }
 
@@ -88,9 +88,6 @@ func (l layer) look(ctx context.Context, d defect) (cell, error) {
 	dir := l.dir
 	if dir == own {
 		dir = path.Dir(d.File)
-		if l.suite.Tags == "explore" && dir == machine[0] {
-			dir = shell[0]
-		}
 	}
 	file, err := filepath.Rel(dir, d.File)
 	if err != nil {
