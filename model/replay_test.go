@@ -18,11 +18,15 @@ func TestScenarioOfDefect(t *testing.T) {
 	if testing.Short() || raceEnabled {
 		t.Skip("it builds the tests of two packages")
 	}
+	const shown = 1 // in every run; the others where defects are seeded anyway
 	const worker = "../internal/assign/worker.go"
-	for _, defect := range []mutants.Mutant{
+	for i, defect := range []mutants.Mutant{
 		{Name: "S1", File: worker, Old: "for int(r.held) > unread+1 {", New: "for int(r.held) > 1 {"},
 		{Name: "S9", File: worker, Old: "\tif r.flying {\n\t\tr.stale = true\n\t\treturn\n\t}", New: "\tr.flying = false"},
 	} {
+		if i >= shown && os.Getenv("BROKERMAP_MUTANTS") == "" {
+			continue
+		}
 		t.Run(defect.Name, func(t *testing.T) {
 			file := filepath.Join(t.TempDir(), "scenario.txt")
 			look := func(dir string, m mutants.Mutant, run, rules string) mutants.Verdict {
