@@ -193,8 +193,10 @@ func (c *Cluster) askOne(ctx context.Context, a *asker, question func(*sarama.Br
 		if !used {
 			a.conn = NewConn(ConnConfig{Client: c.conf}, sarama.NewBroker(a.addr))
 		}
-		c.requests.Add(1)
-		err := a.conn.Do(ctx, question)
+		err := a.conn.Do(ctx, func(b *sarama.Broker) error {
+			c.requests.Add(1)
+			return question(b)
+		})
 		if err == nil {
 			return nil
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -24,6 +25,7 @@ type core struct {
 
 	mu       sync.Mutex
 	children map[topicPartition]*partition
+	fetched  map[int32]*atomic.Int64 // records by broker
 	closed   bool
 
 	closing  chan struct{} // closed with the first close
@@ -52,6 +54,7 @@ func newCore(client sarama.Client, cfg Config) (*core, error) {
 		conf:     client.Config(),
 		cfg:      cfg,
 		children: make(map[topicPartition]*partition),
+		fetched:  make(map[int32]*atomic.Int64),
 		closing:  make(chan struct{}),
 	}
 	c.cluster = brokers.NewCluster(c.conf, c.seeds)

@@ -77,7 +77,9 @@ func (f *fetcher) take(p *partition, s *subscription, b *block) bool {
 	partial := 0
 	if b.sets != nil || b.partial {
 		c.sets = b.sets
-		c.next = after(b.sets, c.from)
+		var n int64
+		c.next, n = after(b.sets, c.from)
+		f.count.Add(n)
 		if b.partial {
 			partial = int(s.at.size) + 1
 		}
@@ -86,6 +88,7 @@ func (f *fetcher) take(p *partition, s *subscription, b *block) bool {
 		switch {
 		case l.complete > 0:
 			c.records, c.next = b.records[:l.complete], l.next
+			f.count.Add(l.count)
 		case l.legacy:
 			return false
 		case l.err != nil:

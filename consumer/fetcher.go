@@ -25,6 +25,7 @@ type fetcher struct {
 	broker int32 // its id, -1 where that is not known
 	conn   *sarama.Broker
 	lanes  [2]*lane
+	count  *atomic.Int64 // of records
 
 	stopping chan struct{} // closed by Stop
 	running  sync.WaitGroup
@@ -49,6 +50,7 @@ func newFetcher(c *core, conn *sarama.Broker, broker int32) *fetcher {
 		serial:        fetchers.Add(1),
 		broker:        broker,
 		conn:          conn,
+		count:         c.counter(broker),
 		stopping:      make(chan struct{}),
 		subscriptions: make(map[*partition]*subscription),
 	}

@@ -37,12 +37,14 @@ func translate(r *sarama.FetchResponse) *answer {
 }
 
 // after returns the offset after everything that is complete in sets, or from
-// where nothing is.
-func after(sets []*sarama.Records, from int64) int64 {
-	next, some := from, false
+// where nothing is, and the number of records.
+func after(sets []*sarama.Records, from int64) (next, count int64) {
+	next = from
+	some := false
 	for _, set := range sets {
 		if b := set.RecordBatch; b != nil && !b.PartialTrailingRecord {
 			next, some = max(next, b.LastOffset()+1), true
+			count += int64(len(b.Records))
 		}
 		if set.MsgSet == nil {
 			continue
@@ -50,13 +52,14 @@ func after(sets []*sarama.Records, from int64) int64 {
 		for _, m := range set.MsgSet.Messages {
 			eachMessage(m, func(offset int64, _ *sarama.Message, _ *sarama.MessageBlock) {
 				next, some = max(next, offset+1), true
+				count++
 			})
 		}
 	}
 	if some && next == from {
 		next++
 	}
-	return next
+	return next, count
 }
 
 // eachMessage calls visit with the messages of a block, which is one, or several

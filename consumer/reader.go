@@ -50,7 +50,7 @@ func NewReader(client sarama.Client, cfg Config) (*Reader, error) {
 // sarama.OffsetNewest. Its errors are those of sarama.Consumer's ConsumePartition.
 func (r *Reader) Add(topic string, partition int32, offset int64) error {
 	f := &feed{partition: newPartition(r.core, topic, partition), reader: r}
-	f.partition.feed = f
+	f.feed = f
 	f.report = func(err error) { r.report(topic, partition, err) }
 	if err := r.core.add(f.partition, offset); err != nil {
 		return err

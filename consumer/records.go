@@ -42,6 +42,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type layout struct {
 	complete int   // bytes of the batches that are all there
 	next     int64 // the offset after the last of them
+	count    int64 // records in them
 	partial  int   // the size of the batch that is cut off at the end; 0 where none is
 	legacy   bool  // there is an older message format
 	err      error // what comes after complete makes no sense
@@ -82,6 +83,7 @@ func survey(b []byte, from int64) (l layout) {
 		last := int64(binary.BigEndian.Uint64(rest)) + int64(int32(binary.BigEndian.Uint32(rest[23:])))
 		l.next = max(l.next, last+1)
 		l.complete += int(size)
+		l.count += int64(binary.BigEndian.Uint32(rest[57:]))
 	}
 }
 

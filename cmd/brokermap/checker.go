@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"github.com/brokermap/brokermap/consumer"
 )
 
 // checker compares what was received with what was produced, record by record,
@@ -80,28 +82,30 @@ func (c *checker) acknowledged(partition int32, upTo int64, at time.Time) {
 	c.timeline.wrote(partition, at)
 }
 
-// received takes in the records that a worker was given.
-func (c *checker) received(partition int32, b batch) {
+// received takes in the records that the consumer was given.
+func (c *checker) received(b *consumer.Batch) {
 	at := time.Now()
-	l := c.partitions[partition]
+	l := c.partitions[b.Partition]
 	l.mu.Lock()
-	b.each(func(offset int64, r *sarama.Record) { l.receive(partition, offset, r) })
+	for i := range b.Records {
+		l.receive(b.Partition, &b.Records[i])
+	}
 	l.mu.Unlock()
-	c.timeline.received(partition, at)
+	c.timeline.received(b.Partition, at)
 	select {
 	case c.progress <- struct{}{}:
 	default:
 	}
 }
 
-func (l *ledger) receive(partition int32, offset int64, r *sarama.Record) {
-	sequence, err := parseRecord(partition, r)
+func (l *ledger) receive(partition int32, r *consumer.Record) {
+	sequence, err := parseRecord(partition, r.Key, r.Value)
 	if err != nil || sequence >= l.attempted {
 		l.foreign++
 		return
 	}
-	relogged := offset > l.offset
-	l.offset = max(l.offset, offset)
+	relogged := r.Offset > l.offset
+	l.offset = max(l.offset, r.Offset)
 	_, late := l.missing[sequence]
 	switch {
 	case sequence >= l.next:
@@ -186,17 +190,17 @@ func record(partition int32, sequence int64) *sarama.Record {
 }
 
 // parseRecord returns the sequence number of a record that record made.
-func parseRecord(partition int32, r *sarama.Record) (int64, error) {
-	number, padding, ok := bytes.Cut(r.Value, []byte(" "))
-	if !ok || len(r.Value) != recordSize || len(bytes.Trim(padding, ".")) != 0 {
-		return 0, fmt.Errorf("value %q is not the demo's", r.Value)
+func parseRecord(partition int32, key, value []byte) (int64, error) {
+	number, padding, ok := bytes.Cut(value, []byte(" "))
+	if !ok || len(value) != recordSize || len(bytes.Trim(padding, ".")) != 0 {
+		return 0, fmt.Errorf("value %q is not the demo's", value)
 	}
 	sequence, err := strconv.ParseInt(string(number), 10, 64)
 	if err != nil || sequence < 0 {
-		return 0, fmt.Errorf("value %q does not begin with a sequence number", r.Value)
+		return 0, fmt.Errorf("value %q does not begin with a sequence number", value)
 	}
-	if want := record(partition, sequence).Key; !bytes.Equal(r.Key, want) {
-		return 0, fmt.Errorf("key %q of record %d of partition %d is not %q", r.Key, sequence, partition, want)
+	if want := record(partition, sequence).Key; !bytes.Equal(key, want) {
+		return 0, fmt.Errorf("key %q of record %d of partition %d is not %q", key, sequence, partition, want)
 	}
 	return sequence, nil
 }

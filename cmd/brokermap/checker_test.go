@@ -5,50 +5,49 @@ import (
 	"testing"
 	"time"
 
-	"github.com/IBM/sarama"
+	"github.com/brokermap/brokermap/consumer"
 )
 
 // batchOf makes a batch of the records with these sequence numbers, from an
 // offset on.
-func batchOf(partition int32, offset int64, sequences ...int64) batch {
-	rb := &sarama.RecordBatch{FirstOffset: offset}
+func batchOf(partition int32, offset int64, sequences ...int64) *consumer.Batch {
+	b := new(consumer.Batch)
 	for i, s := range sequences {
 		r := record(partition, s)
-		r.OffsetDelta = int64(i)
-		rb.Records = append(rb.Records, r)
+		b.Records = append(b.Records, consumer.Record{Offset: offset + int64(i), Key: r.Key, Value: r.Value})
 	}
-	return batch{from: offset, batches: []*sarama.RecordBatch{rb}}
+	return b
 }
 
 func TestCheckerSeesWhatIsWrong(t *testing.T) {
 	foreign := batchOf(0, 3, 3)
-	foreign.batches[0].Records[0].Value[50] = 'x'
+	foreign.Records[0].Value[50] = 'x'
 	for name, c := range map[string]struct {
-		batches []batch
+		batches []*consumer.Batch
 		want    tally
 		waiting bool
 	}{
-		"nothing wrong":                  {[]batch{batchOf(0, 0, 0, 1), batchOf(0, 2, 2), batchOf(0, 3, 3)}, tally{received: 4}, false},
+		"nothing wrong":                  {[]*consumer.Batch{batchOf(0, 0, 0, 1), batchOf(0, 2, 2), batchOf(0, 3, 3)}, tally{received: 4}, false},
 		"nothing came":                   {nil, tally{lost: 4}, true},
-		"the end is lost":                {[]batch{batchOf(0, 0, 0, 1)}, tally{received: 2, lost: 2}, true},
-		"the middle is lost":             {[]batch{batchOf(0, 0, 0), batchOf(0, 2, 2, 3)}, tally{received: 3, lost: 1}, true},
-		"the unacknowledged came":        {[]batch{batchOf(0, 0, 0, 1, 2, 3, 4)}, tally{received: 5}, false},
-		"only the unacknowledged is out": {[]batch{batchOf(0, 0, 0, 1, 2, 3, 5)}, tally{received: 5}, false},
-		"delivered twice":                {[]batch{batchOf(0, 0, 0, 1, 2), batchOf(0, 2, 2, 3)}, tally{received: 4, duplicated: 1}, false},
-		"in the log twice":               {[]batch{batchOf(0, 0, 0, 1, 1, 2, 3)}, tally{received: 4, duplicated: 1, relogged: 1}, false},
-		"late":                           {[]batch{batchOf(0, 0, 0), batchOf(0, 2, 2, 3), batchOf(0, 1, 1)}, tally{received: 4, outOfOrder: 1}, false},
-		"late, and twice": {[]batch{batchOf(0, 0, 0), batchOf(0, 2, 2, 3), batchOf(0, 1, 1), batchOf(0, 1, 1)},
+		"the end is lost":                {[]*consumer.Batch{batchOf(0, 0, 0, 1)}, tally{received: 2, lost: 2}, true},
+		"the middle is lost":             {[]*consumer.Batch{batchOf(0, 0, 0), batchOf(0, 2, 2, 3)}, tally{received: 3, lost: 1}, true},
+		"the unacknowledged came":        {[]*consumer.Batch{batchOf(0, 0, 0, 1, 2, 3, 4)}, tally{received: 5}, false},
+		"only the unacknowledged is out": {[]*consumer.Batch{batchOf(0, 0, 0, 1, 2, 3, 5)}, tally{received: 5}, false},
+		"delivered twice":                {[]*consumer.Batch{batchOf(0, 0, 0, 1, 2), batchOf(0, 2, 2, 3)}, tally{received: 4, duplicated: 1}, false},
+		"in the log twice":               {[]*consumer.Batch{batchOf(0, 0, 0, 1, 1, 2, 3)}, tally{received: 4, duplicated: 1, relogged: 1}, false},
+		"late":                           {[]*consumer.Batch{batchOf(0, 0, 0), batchOf(0, 2, 2, 3), batchOf(0, 1, 1)}, tally{received: 4, outOfOrder: 1}, false},
+		"late, and twice": {[]*consumer.Batch{batchOf(0, 0, 0), batchOf(0, 2, 2, 3), batchOf(0, 1, 1), batchOf(0, 1, 1)},
 			tally{received: 4, outOfOrder: 1, duplicated: 1}, false},
-		"never sent":       {[]batch{batchOf(0, 0, 0, 1, 2, 3, 6)}, tally{received: 4, foreign: 1}, false},
-		"somebody else's":  {[]batch{batchOf(0, 0, 0, 1, 2), foreign}, tally{received: 3, lost: 1, foreign: 1}, true},
-		"another's record": {[]batch{batchOf(1, 0, 0)}, tally{lost: 4, foreign: 1}, true},
+		"never sent":       {[]*consumer.Batch{batchOf(0, 0, 0, 1, 2, 3, 6)}, tally{received: 4, foreign: 1}, false},
+		"somebody else's":  {[]*consumer.Batch{batchOf(0, 0, 0, 1, 2), foreign}, tally{received: 3, lost: 1, foreign: 1}, true},
+		"another's record": {[]*consumer.Batch{batchOf(1, 0, 0)}, tally{lost: 4, foreign: 1}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			check := newChecker(newTimeline(time.Now(), 1), 1)
 			check.attempted(0, 6)
 			check.acknowledged(0, 4, time.Now())
 			for _, b := range c.batches {
-				check.received(0, b)
+				check.received(b)
 			}
 			c.want.produced, c.want.unsettled = 4, 2
 			if got := check.tally(); got != c.want {
@@ -71,15 +70,15 @@ func TestCheckerSeesWhatIsWrong(t *testing.T) {
 func TestRecordsParse(t *testing.T) {
 	for _, s := range []int64{0, 7, 8, 1 << 40} {
 		r := record(3, s)
-		if got, err := parseRecord(3, r); got != s || err != nil {
+		if got, err := parseRecord(3, r.Key, r.Value); got != s || err != nil {
 			t.Errorf("record %d parses as %d, %v", s, got, err)
 		}
-		if _, err := parseRecord(4, r); err == nil {
+		if _, err := parseRecord(4, r.Key, r.Value); err == nil {
 			t.Errorf("record %d of partition 3 parses as one of partition 4", s)
 		}
 	}
 	for _, value := range []string{"", "1", " " + string(make([]byte, recordSize)), "-1 " + string(record(0, 1).Value[2:])} {
-		if got, err := parseRecord(0, &sarama.Record{Key: record(0, 1).Key, Value: []byte(value)}); err == nil {
+		if got, err := parseRecord(0, record(0, 1).Key, []byte(value)); err == nil {
 			t.Errorf("value %q parses as %d", value, got)
 		}
 	}

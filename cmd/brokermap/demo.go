@@ -31,7 +31,7 @@ type demo struct {
 	// From prepare on.
 	cluster  *kafkatest.Cluster // nil where it is somebody else's
 	addrs    map[int32]string   // of the brokers, by id
-	metadata *metadata          // the producer's; the resolver's is not mixed with it
+	metadata *metadata          // the producer's
 	made     bool               // the topic was created
 
 	producerID    int64
@@ -40,8 +40,7 @@ type demo struct {
 	// From perform on.
 	timeline *timeline
 	check    *checker
-	leaders  *leaders
-	consumer *consumer
+	consumer *consumption
 }
 
 // runDemo runs the demo and returns the exit status.
@@ -98,7 +97,7 @@ func (d *demo) prepare(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("no broker answers at %s: %w", strings.Join(seeds, ", "), err)
 	}
-	d.addrs = v.brokers
+	d.addrs = v.Brokers
 	d.made, err = createTopic(ctx, d.metadata, v, d.options.partitions)
 	if err != nil {
 		return fmt.Errorf("topic %q: %w", d.options.topic, err)
@@ -155,11 +154,8 @@ func (d *demo) perform(ctx context.Context) (*summary, error) {
 
 	ctx, cancel := context.WithTimeout(ctx, o.duration)
 	defer cancel()
-	resolver := newMetadata(o.topic, d.brokerAddrs())
-	defer resolver.close()
-	d.leaders = newLeaders(resolver, o.partitions)
 	var err error
-	if d.consumer, err = startConsumer(d.leaders, d.check, d.console, o.partitions); err != nil {
+	if d.consumer, err = startConsumer(d.brokerAddrs(), o.topic, d.check, d.console, o.partitions); err != nil {
 		return &summary{Faults: []faultSummary{}}, err
 	}
 	producing := d.startProducer()
@@ -176,12 +172,10 @@ func (d *demo) perform(ctx context.Context) (*summary, error) {
 	stopDisplay()
 	waiting := d.check.waiting()
 	d.timeline.end(waiting)
-	requests := resolver.requests.Load()
-
 	stopping, cancelStopping := context.WithTimeout(context.Background(), shutdownTimeout)
 	defer cancelStopping()
 	problems = append(problems, d.consumer.shutdown(stopping))
-	s := d.summarize(requests)
+	s := d.summarize()
 	problems = append(problems, d.explain(waiting)...)
 	return s, errors.Join(problems...)
 }
@@ -267,9 +261,10 @@ func (d *demo) startDisplay() (stop func()) {
 	}
 }
 
-func (d *demo) summarize(requests int64) *summary {
+func (d *demo) summarize() *summary {
 	t := d.check.tally()
-	stats := d.consumer.mapper.Stats()
+	all := d.consumer.reader.Stats()
+	stats := all.Mapper
 	s := &summary{
 		Produced:         t.produced,
 		Received:         t.received,
@@ -279,7 +274,7 @@ func (d *demo) summarize(requests int64) *summary {
 		ExecutorsSpawned: stats.ExecutorsSpawned,
 		ExecutorsStopped: stats.ExecutorsStopped,
 		Resolutions:      stats.Resolutions,
-		MetadataRequests: requests,
+		MetadataRequests: all.MetadataRequests,
 		DurationMS:       d.timeline.elapsed().Milliseconds(),
 		title:            fmt.Sprintf("%s: %s", seconds(d.timeline.elapsed()), d.title()),
 		resolveCalls:     stats.ResolveCalls,

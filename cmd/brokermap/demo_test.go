@@ -311,7 +311,7 @@ func TestPrepareFailuresLeaveNothing(t *testing.T) {
 	if made, err := createTopic(t.Context(), m, &stale, 3); made || !errors.Is(err, errTopicExists) {
 		t.Errorf("createTopic() = %v, %v, want it refused", made, err)
 	}
-	stale.controller = 7 // one that is gone: it is looked up again
+	stale.Controller = 7 // one that is gone: it is looked up again
 	if err := removeTopic(t.Context(), m); err != nil {
 		t.Error(err)
 	}

@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"github.com/brokermap/brokermap/brokers"
 )
 
 const (
-	producePatience = time.Second // for the answer to one request
+	producePatience = netTimeout // for the answer to one request
 	produceTick     = 5 * time.Millisecond
 	// routePause is the least time between two metadata requests of the producer.
 	routePause = 10 * time.Millisecond
@@ -28,7 +30,7 @@ const (
 // sent again, the same, until it is acknowledged. So a connection that breaks
 // before the answer leaves no duplicate in the log, and nothing has to be read
 // back. It shares nothing with what it is there to check, but the way to ask for
-// metadata: no mapper, no connection.
+// metadata and to connect: no mapper, no connection.
 type producer struct {
 	metadata *metadata
 	check    *checker
@@ -59,7 +61,7 @@ type stream struct {
 
 // produceLink sends requests to one broker, one at a time.
 type produceLink struct {
-	link     *link
+	conn     *brokers.Conn
 	requests chan produceRequest // holds one
 	busy     bool                // run's: a request is under way
 }
@@ -148,7 +150,7 @@ func (p *producer) close() {
 	close(p.quit)
 	for _, l := range p.links {
 		close(l.requests)
-		l.link.interrupt()
+		l.conn.Interrupt()
 	}
 }
 
@@ -274,10 +276,10 @@ func (p *producer) adopt(a routeAnswer) {
 		if s.leader != "" || int(s.partition) >= len(a.view.leaders) {
 			continue
 		}
-		if l := a.view.leaders[s.partition]; l.err != nil {
-			p.lastError = fmt.Errorf("partition %d: %w", s.partition, l.err)
+		if l := a.view.leaders[s.partition]; l.Err != nil {
+			p.lastError = fmt.Errorf("partition %d: %w", s.partition, l.Err)
 		} else {
-			s.leader = l.addr
+			s.leader = l.Addr
 		}
 	}
 }
@@ -286,7 +288,7 @@ func (p *producer) linkTo(addr string) *produceLink {
 	l := p.links[addr]
 	if l == nil {
 		l = &produceLink{
-			link:     newLink(sarama.NewBroker(addr), producePatience),
+			conn:     newConn(addr),
 			requests: make(chan produceRequest, 1),
 		}
 		p.links[addr] = l
@@ -297,14 +299,14 @@ func (p *producer) linkTo(addr string) *produceLink {
 
 // serve sends l's requests until there are no more.
 func (p *producer) serve(l *produceLink) {
-	defer l.link.close()
+	defer l.conn.Close()
 	for r := range l.requests {
 		a := produceAnswer{from: l, to: r}
-		if a.err = l.link.connect(); a.err == nil {
-			a.answer, a.err = l.link.broker.Produce(r.request)
+		if a.err = l.conn.Connect(); a.err == nil {
+			a.answer, a.err = l.conn.Broker().Produce(r.request)
 		}
 		if a.err != nil {
-			l.link.disconnect()
+			l.conn.Disconnect()
 		}
 		select {
 		case p.answers <- a:

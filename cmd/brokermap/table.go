@@ -56,7 +56,8 @@ type sample struct {
 
 func (s *sampler) view() view {
 	d := s.demo
-	now := sample{time.Now(), d.consumer.fetchedByBroker()}
+	all := d.consumer.reader.Stats()
+	now := sample{time.Now(), all.Fetched}
 	s.samples = append(s.samples, now)
 	for len(s.samples) > 2 && now.at.Sub(s.samples[1].at) >= rateOver {
 		s.samples = s.samples[1:]
@@ -64,7 +65,7 @@ func (s *sampler) view() view {
 	first := s.samples[0]
 	over := max(now.at.Sub(first.at), time.Millisecond).Seconds()
 
-	stats := d.consumer.mapper.Stats()
+	stats := all.Mapper
 	v := view{
 		title:       d.title(),
 		elapsed:     d.timeline.elapsed(),
@@ -73,23 +74,22 @@ func (s *sampler) view() view {
 		stopped:     stats.ExecutorsStopped,
 		resolutions: stats.Resolutions,
 		calls:       stats.ResolveCalls,
-		requests:    d.leaders.metadata.requests.Load(),
+		requests:    all.MetadataRequests,
 	}
 	rows := make(map[int32]*brokerState)
 	for id, addr := range d.addrs {
 		rows[id] = &brokerState{id: id, addr: addr, state: "up", rate: float64(now.byBroker[id]-first.byBroker[id]) / over}
 		v.rate += rows[id].rate
 	}
-	for _, a := range d.consumer.mapper.Snapshot() {
-		f, ok := a.Executor.(*fetcher)
-		if !ok || rows[f.broker] == nil {
+	for _, a := range d.consumer.reader.Assignments() {
+		row := rows[a.Broker]
+		if row == nil {
 			continue
 		}
-		row := rows[f.broker]
-		if name := fmt.Sprintf("#%d", f.serial); !slices.Contains(row.executors, name) {
+		if name := fmt.Sprintf("#%d", a.Fetcher); !slices.Contains(row.executors, name) {
 			row.executors = append(row.executors, name)
 		}
-		row.partitions = append(row.partitions, a.Worker.(*worker).partition)
+		row.partitions = append(row.partitions, a.Partition)
 	}
 	faults := d.timeline.snapshot()
 	for i := range faults {
@@ -109,17 +109,6 @@ func (s *sampler) view() view {
 		v.brokers = append(v.brokers, *rows[id])
 	}
 	return v
-}
-
-// fetchedByBroker returns how many records came from each broker.
-func (c *consumer) fetchedByBroker() map[int32]int64 {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	fetched := make(map[int32]int64, len(c.byBroker))
-	for id, n := range c.byBroker {
-		fetched[id] = n.Load()
-	}
-	return fetched
 }
 
 // status is the view as one log line.

@@ -31,7 +31,7 @@ func createTopic(ctx context.Context, m *metadata, v *clusterView, partitions in
 	}
 	details := map[string]*sarama.TopicDetail{m.topic: {
 		NumPartitions:     int32(partitions),
-		ReplicationFactor: int16(min(3, len(v.brokers))),
+		ReplicationFactor: int16(min(3, len(v.Brokers))),
 	}}
 	err = atController(ctx, m, v, func(b *sarama.Broker) error {
 		request := sarama.NewCreateTopicsRequest(sarama.V4_0_0_0, details, adminTimeout, false)
@@ -74,8 +74,8 @@ func (v *clusterView) settled(partitions int) error {
 		return fmt.Errorf("it has %d partitions, not %d", len(v.leaders), partitions)
 	}
 	for p, l := range v.leaders {
-		if l.err != nil {
-			return fmt.Errorf("partition %d: %w", p, l.err)
+		if l.Err != nil {
+			return fmt.Errorf("partition %d: %w", p, l.Err)
 		}
 	}
 	return nil
@@ -105,7 +105,7 @@ func removeTopic(ctx context.Context, m *metadata) error {
 // atController runs do on a connection to the controller, which moves at times.
 func atController(ctx context.Context, m *metadata, v *clusterView, do func(*sarama.Broker) error) error {
 	for {
-		addr, ok := v.brokers[v.controller]
+		addr, ok := v.Brokers[v.Controller]
 		err := error(sarama.ErrNotController)
 		if ok {
 			err = withBroker(ctx, addr, do)
@@ -122,7 +122,7 @@ func atController(ctx context.Context, m *metadata, v *clusterView, do func(*sar
 // newProducerID has a broker give out the identity of an idempotent producer.
 func newProducerID(ctx context.Context, v *clusterView) (id int64, epoch int16, err error) {
 	for {
-		for _, addr := range v.brokers {
+		for _, addr := range v.Brokers {
 			err = withBroker(ctx, addr, func(b *sarama.Broker) error {
 				answer, err := b.InitProducerID(&sarama.InitProducerIDRequest{Version: 4, ProducerID: -1, ProducerEpoch: -1})
 				if err != nil {
