@@ -1,0 +1,448 @@
+package brokers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/IBM/sarama"
+	"go.uber.org/goleak"
+
+	"github.com/brokermap/brokermap/internal/kafkatest"
+	"github.com/brokermap/brokermap/mapper"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"))
+}
+
+const testTopic = "t"
+
+func startTopic(t *testing.T, partitions int32) *kafkatest.Cluster {
+	t.Helper()
+	c, err := kafkatest.Start(kafkatest.Config{Topics: map[string]int32{testTopic: partitions}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func config() *sarama.Config {
+	conf := sarama.NewConfig()
+	conf.Version = sarama.V4_0_0_0
+	return conf
+}
+
+func clusterOf(t *testing.T, addrs ...string) *Cluster {
+	t.Helper()
+	c := NewCluster(config(), func() []string { return addrs })
+	t.Cleanup(c.Close)
+	return c
+}
+
+// closedPort returns the address of a port on which nobody listens.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	return l.Addr().String()
+}
+
+// worker is a PartitionWorker.
+type worker struct {
+	partition int32
+	replica   int32
+
+	mu   sync.Mutex
+	told []Leader
+}
+
+func (w *worker) Assignment() chan<- mapper.Executor { return make(chan mapper.Executor, 1) }
+func (w *worker) Partition() (string, int32)         { return testTopic, w.partition }
+func (w *worker) Replica() int32                     { return w.replica }
+func (w *worker) Resolved(l Leader) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.told = append(w.told, l)
+}
+
+func workers(n int32) []mapper.Worker {
+	all := make([]mapper.Worker, n)
+	for i := range all {
+		all[i] = &worker{partition: int32(i), replica: -1}
+	}
+	return all
+}
+
+func leadersOf(t *testing.T, c *Cluster) *Leaders {
+	t.Helper()
+	l := NewLeaders(LeadersConfig{Cluster: c})
+	t.Cleanup(l.Close)
+	return l
+}
+
+func TestClusterAsksTheNextBroker(t *testing.T) {
+	for name, fault := range map[string]func(*kafkatest.Cluster, int32) error{
+		"frozen": (*kafkatest.Cluster).Freeze,
+		"killed": (*kafkatest.Cluster).Kill,
+	} {
+		t.Run(name, func(t *testing.T) {
+			k := startTopic(t, 4)
+			c := clusterOf(t, k.Addrs()...)
+			if _, err := c.Metadata(t.Context(), testTopic); err != nil {
+				t.Fatal(err)
+			}
+			if err := fault(k, 0); err != nil { // who answered last is asked first
+				t.Fatal(err)
+			}
+			v, err := c.Metadata(t.Context(), testTopic)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if l := v.Topics[testTopic].Partitions[1]; l.Err != nil || l.ID != 1 || l.Addr != k.Addrs()[1] {
+				t.Errorf("partition 1 is led by %+v", l)
+			}
+			before := c.Requests()
+			if _, err := c.Metadata(t.Context(), testTopic); err != nil {
+				t.Fatal(err)
+			}
+			if got := c.Requests() - before; got != 1 {
+				t.Errorf("%d requests once it is known who answers", got)
+			}
+		})
+	}
+}
+
+// A connection that the broker closed while nobody used it is no failure.
+func TestClusterConnectsAgain(t *testing.T) {
+	k := startTopic(t, 1)
+	c := clusterOf(t, k.Addrs()[0])
+	for range 3 {
+		if _, err := c.Metadata(t.Context(), testTopic); err != nil {
+			t.Fatal(err)
+		}
+		for id := range k.Addrs() {
+			if _, err := k.Drop(int32(id)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func TestClusterOfNobodyAndOfNothing(t *testing.T) {
+	k := startTopic(t, 1)
+	c := clusterOf(t, k.Addrs()[0])
+	v, err := c.Metadata(t.Context(), "nothing")
+	if err != nil || !errors.Is(v.Topics["nothing"].Err, sarama.ErrUnknownTopicOrPartition) {
+		t.Errorf("a topic that does not exist: %+v, %v", v, err)
+	}
+	if got := len(c.askers); got != 3 {
+		t.Errorf("%d brokers are known after an answer that named three", got)
+	}
+	for id := range k.Addrs() {
+		if err := k.Freeze(int32(id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	if _, err := c.Metadata(ctx, testTopic); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, sarama.ErrOutOfBrokers) {
+		t.Errorf("a frozen cluster: %v", err)
+	}
+	nobody := clusterOf(t, closedPort(t), closedPort(t))
+	if _, err := nobody.Metadata(t.Context(), testTopic); !errors.Is(err, sarama.ErrOutOfBrokers) {
+		t.Errorf("nobody is asked: %v", err)
+	}
+	if got := nobody.Requests(); got != 0 {
+		t.Errorf("%d requests were sent to nobody", got)
+	}
+	none := clusterOf(t)
+	if _, err := none.Metadata(t.Context(), testTopic); !errors.Is(err, sarama.ErrOutOfBrokers) {
+		t.Errorf("no address: %v", err)
+	}
+	none.Close()
+	if _, err := none.Metadata(t.Context(), testTopic); !errors.Is(err, sarama.ErrClosedClient) {
+		t.Errorf("after Close: %v", err)
+	}
+}
+
+func TestViewReadsNonsense(t *testing.T) {
+	v := readView(&sarama.MetadataResponse{Version: 9, Topics: []*sarama.TopicMetadata{{Name: testTopic, Partitions: []*sarama.PartitionMetadata{
+		{ID: 3, Leader: -1, Err: sarama.ErrLeaderNotAvailable}, {ID: 1, Leader: 9}, {ID: -1}, {ID: 1 << 30},
+	}}}})
+	want := []error{sarama.ErrUnknownTopicOrPartition, sarama.ErrLeaderNotAvailable, sarama.ErrUnknownTopicOrPartition, sarama.ErrLeaderNotAvailable}
+	for p, l := range v.Topics[testTopic].Partitions {
+		if p < len(want) && !errors.Is(l.Err, want[p]) {
+			t.Errorf("partition %d: %v, want %v", p, l.Err, want[p])
+		}
+	}
+	if got := len(v.Topics[testTopic].Partitions); got != 4 {
+		t.Errorf("%d partitions, want 4", got)
+	}
+}
+
+func TestLeadersAnswerABatchWithOneRequest(t *testing.T) {
+	k := startTopic(t, 6)
+	c := clusterOf(t, k.Addrs()...)
+	l := leadersOf(t, c)
+	all := workers(6)
+	first := l.ResolveBrokers(t.Context(), all)
+	second := l.ResolveBrokers(t.Context(), all)
+	if got := c.Requests(); got != 2 {
+		t.Errorf("%d requests for two batches", got)
+	}
+	for i, r := range first {
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		if want := int32(i % 3); l.pool.id(r.BrokerConn) != want || r.BrokerConn.Addr() != k.Addrs()[want] {
+			t.Errorf("partition %d is led by broker %d at %s, want %d", i, l.pool.id(r.BrokerConn), r.BrokerConn.Addr(), want)
+		}
+		if r.BrokerConn != first[(i+3)%6].BrokerConn || r != second[i] {
+			t.Errorf("partition %d: another connection to the same broker", i)
+		}
+		if w := all[i].(*worker); len(w.told) != 2 || w.told[0].ID != int32(i%3) || w.told[0].Epoch < 0 {
+			t.Errorf("partition %d was told %+v", i, w.told)
+		}
+	}
+	if got := l.ResolveBrokers(t.Context(), []mapper.Worker{&worker{partition: 6, replica: -1}}); !errors.Is(got[0].Err, sarama.ErrUnknownTopicOrPartition) {
+		t.Errorf("a partition that does not exist: %+v", got)
+	}
+	if conn, err := l.ResolveBroker(all[4]); err != nil || conn != first[1].BrokerConn {
+		t.Errorf("ResolveBroker() = %v, %v", conn, err)
+	}
+}
+
+// viewOf is an answer by which broker leads partition 0.
+func viewOf(broker, epoch int32, topic byte) *View {
+	return &View{
+		Brokers: map[int32]string{0: "zero:1", 1: "one:1"},
+		Topics:  map[string]Topic{testTopic: {ID: sarama.Uuid{topic}, Partitions: []Leader{{ID: broker, Addr: fmt.Sprintf("host%d:1", broker), Epoch: epoch}}}},
+	}
+}
+
+func TestLeadersDoNotBelieveOldEpochs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := NewLeaders(LeadersConfig{})
+		w := &worker{replica: -1}
+		at := func(broker, epoch int32, topic byte) Leader { return l.believe(viewOf(broker, epoch, topic), w) }
+		if now := at(1, 5, 1); now.Err != nil || now.Epoch != 5 {
+			t.Fatal(now)
+		}
+		if zombie := at(0, 4, 1); !errors.Is(zombie.Err, sarama.ErrLeaderNotAvailable) {
+			t.Errorf("epoch 4 after 5: %+v", zombie)
+		}
+		if unknown := at(1, -1, 1); unknown.Err != nil || unknown.Epoch != -1 {
+			t.Errorf("no epoch: %+v", unknown)
+		}
+		if later := at(0, 6, 1); later.Err != nil || later.ID != 0 {
+			t.Errorf("epoch 6: %+v", later)
+		}
+		if again := at(1, 0, 2); again.Err != nil {
+			t.Errorf("epoch 0 of a topic that was made again: %+v", again)
+		}
+		if at(1, 7, 0).Err != nil || at(0, 3, 0).Err == nil {
+			t.Error("epochs of a topic without an id")
+		}
+		time.Sleep(staleAtMost)
+		if back := at(0, 3, 0); back.Err != nil {
+			t.Errorf("an old epoch that stays: %+v", back)
+		}
+	})
+}
+
+func TestHintsAreTakenWhereTheyAreNewer(t *testing.T) {
+	l := NewLeaders(LeadersConfig{Check: func() error { return errors.New("a request") }})
+	w := &worker{replica: -1}
+	ask := func() *sarama.Broker { return l.ResolveBrokers(t.Context(), []mapper.Worker{w})[0].BrokerConn }
+	if !l.Hint(testTopic, 0, Leader{ID: 1, Addr: "one:1", Epoch: 5}) {
+		t.Error("the first hint is not taken")
+	}
+	if conn := ask(); conn == nil || conn.Addr() != "one:1" || w.told[0].Epoch != 5 {
+		t.Errorf("after a hint: %v, told %+v", conn, w.told)
+	}
+	if conn := ask(); conn != nil {
+		t.Errorf("a hint is taken twice: %v", conn)
+	}
+	for name, hint := range map[string]Leader{
+		"of the same epoch": {ID: 0, Addr: "zero:1", Epoch: 5},
+		"of an older one":   {ID: 0, Addr: "zero:1", Epoch: 4},
+		"of none":           {ID: 0, Addr: "zero:1", Epoch: -1},
+		"of nobody":         {ID: -1, Epoch: 9},
+		"of a stranger":     {ID: 7, Epoch: 9},
+	} {
+		if l.Hint(testTopic, 0, hint) {
+			t.Errorf("a hint %s is taken", name)
+		}
+	}
+	if !l.Hint(testTopic, 0, Leader{ID: 1, Epoch: 6}) || ask().Addr() != "one:1" {
+		t.Error("a newer hint of a broker that is known is not taken")
+	}
+	l.Forget(testTopic, 0)
+	if !l.Hint(testTopic, 0, Leader{ID: 0, Addr: "zero:1", Epoch: 1}) {
+		t.Error("what was forgotten is remembered")
+	}
+	l.Close()
+}
+
+func TestReplicaIsAskedInsteadOfTheLeader(t *testing.T) {
+	k := startTopic(t, 1)
+	c := clusterOf(t, k.Addrs()...)
+	l := leadersOf(t, c)
+	w := &worker{replica: 2}
+	for range 2 { // the second time without a request
+		conn, err := l.ResolveBroker(w)
+		if err != nil || conn.Addr() != k.Addrs()[2] {
+			t.Errorf("ResolveBroker() = %v, %v, want the replica", conn, err)
+		}
+	}
+	if got := c.Requests(); got != 1 {
+		t.Errorf("%d requests", got)
+	}
+	w.replica = 7
+	if conn, err := l.ResolveBroker(w); err != nil || conn.Addr() != k.Addrs()[0] {
+		t.Errorf("ResolveBroker() = %v, %v, want the leader where the replica is unknown", conn, err)
+	}
+}
+
+// Whoever asks while a request is on its way shares the next one.
+func TestRequestsAreJoinedButNeverOld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent atomic.Int64
+		r := newRounds(func(_ context.Context, keys []int) (int64, error) {
+			n := sent.Add(1)
+			time.Sleep(time.Second)
+			return n, nil
+		})
+		join := func(key int, want int64) func() {
+			return func() {
+				if got, err := r.join(t.Context(), []int{key}); got != want || err != nil {
+					t.Errorf("key %d is answered by request %d, %v, want %d", key, got, err, want)
+				}
+			}
+		}
+		var all sync.WaitGroup
+		all.Go(join(0, 1))
+		synctest.Wait()
+		for key := range 1000 {
+			all.Go(join(key, 2))
+		}
+		all.Wait()
+		if got := sent.Load(); got != 2 {
+			t.Errorf("%d requests for 1001 questions", got)
+		}
+		all.Go(join(0, 3))
+		all.Wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := r.join(ctx, []int{1}); !errors.Is(err, context.Canceled) {
+			t.Errorf("join() after the end of its context: %v", err)
+		}
+		r.close()
+		if _, err := r.join(t.Context(), []int{1}); !errors.Is(err, context.Canceled) {
+			t.Errorf("join() after close: %v", err)
+		}
+	})
+}
+
+// groupWorker is a GroupWorker.
+type groupWorker struct {
+	group string
+	mu    sync.Mutex
+	told  []int32
+	errs  []error
+}
+
+func (w *groupWorker) Assignment() chan<- mapper.Executor { return make(chan mapper.Executor, 1) }
+func (w *groupWorker) Group() string                      { return w.group }
+func (w *groupWorker) Resolved(id int32, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.told, w.errs = append(w.told, id), append(w.errs, err)
+}
+
+func TestCoordinatorsAskOncePerGroup(t *testing.T) {
+	k := startTopic(t, 1)
+	c := clusterOf(t, k.Addrs()...)
+	co := NewCoordinators(CoordinatorsConfig{Cluster: c})
+	defer co.Close()
+	var all []mapper.Worker
+	for i := range 100 {
+		all = append(all, &groupWorker{group: fmt.Sprintf("g%d", i%4)})
+	}
+	got := co.ResolveBrokers(t.Context(), all)
+	for i, r := range got {
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		w := all[i].(*groupWorker)
+		if len(w.told) != 1 || k.Addrs()[w.told[0]] != r.BrokerConn.Addr() {
+			t.Errorf("worker %d was told %v and gets %s", i, w.told, r.BrokerConn.Addr())
+		}
+		if r.BrokerConn != got[i%4].BrokerConn {
+			t.Errorf("worker %d of group %s has a connection of its own", i, w.group)
+		}
+	}
+	if n := c.Requests(); n > 12 { // a slow answer has others asked too
+		t.Errorf("%d requests for four groups", n)
+	}
+	for id := range k.Addrs() {
+		if err := k.Kill(int32(id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := co.ResolveBroker(all[0]); !errors.Is(err, sarama.ErrOutOfBrokers) {
+		t.Errorf("ResolveBroker() without brokers: %v", err)
+	}
+}
+
+// A request that a frozen broker does not answer, and a dial that is not answered,
+// end at once when they are interrupted.
+func TestConnInterrupt(t *testing.T) {
+	k := startTopic(t, 1)
+	for name, opened := range map[string]bool{"request": true, "dial": false} {
+		t.Run(name, func(t *testing.T) {
+			conn := NewConn(ConnConfig{Client: config()}, sarama.NewBroker(k.Addrs()[0]))
+			defer conn.Close()
+			if opened {
+				if err := conn.Connect(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := k.Freeze(0); err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = k.Thaw(0) }()
+			failed := make(chan error, 1)
+			go func() {
+				failed <- conn.Do(context.Background(), func(b *sarama.Broker) error {
+					_, err := b.GetMetadata(sarama.NewMetadataRequest(sarama.V4_0_0_0, nil))
+					return err
+				})
+			}()
+			time.Sleep(10 * time.Millisecond) // any moment will do
+			conn.Interrupt()
+			select {
+			case err := <-failed:
+				if err == nil {
+					t.Error("no error")
+				}
+			case <-time.After(5 * time.Second):
+				t.Fatal("it goes on")
+			}
+			if err := conn.Connect(); err == nil {
+				t.Error("an interrupted connection connects")
+			}
+		})
+	}
+}
