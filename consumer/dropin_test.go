@@ -662,21 +662,25 @@ func TestPreferredReplicaIsFetchedFrom(t *testing.T) {
 	var mu sync.Mutex
 	var asked []int32
 	failed := false
-	onFetch(cluster, func(broker int32, r *kmsg.FetchRequest) *kmsg.FetchResponse {
+	fails := func(broker int32) bool {
 		mu.Lock()
 		defer mu.Unlock()
-		if r.Rack != "near" {
-			t.Errorf("rack %q", r.Rack)
-		}
 		if len(asked) == 0 || asked[len(asked)-1] != broker {
 			asked = append(asked, broker)
 		}
-		if broker == 0 {
-			return answerTo(r, func(p *kmsg.FetchResponseTopicPartition) { p.PreferredReadReplica = 2 })
+		first := broker == 2 && !failed
+		failed = failed || first
+		return first
+	}
+	onFetch(cluster, func(broker int32, r *kmsg.FetchRequest) *kmsg.FetchResponse {
+		if r.Rack != "near" {
+			t.Errorf("rack %q", r.Rack)
 		}
-		if !failed {
-			failed = true
+		switch {
+		case fails(broker):
 			return answerErr(r, sarama.ErrOffsetOutOfRange)
+		case broker == 0:
+			return answerTo(r, func(p *kmsg.FetchResponseTopicPartition) { p.PreferredReadReplica = 2 })
 		}
 		cluster.Fake().SleepControl(func() { time.Sleep(5 * time.Millisecond) })
 		return answerTo(r, func(*kmsg.FetchResponseTopicPartition) {})
