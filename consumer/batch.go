@@ -33,6 +33,7 @@ func (r *Record) Headers() []*sarama.RecordHeader {
 type decoder struct {
 	committed bool // aborted records are left out
 	batch     Batch
+	after     int64 // the offset after what next has decoded last, or left out
 	records   []Record
 	scratch   []byte // holds what was compressed
 }
@@ -44,6 +45,10 @@ func (d *decoder) next(f *feed) error {
 		sets := f.rest.sets
 		f.rest.sets = nil
 		d.legacy(f.legacyMessages(sets, f.rest.from, f.rest.aborted))
+		d.after = 0
+		if len(d.batch.Records) > 0 {
+			d.after = d.batch.Next()
+		}
 		return nil
 	}
 	batch, err := openBatch(f.rest.records)
@@ -60,6 +65,7 @@ func (d *decoder) next(f *feed) error {
 	}
 	if err == nil {
 		f.rest.records = f.rest.records[batch.size:]
+		d.after = batch.last() + 1
 	}
 	return err
 }

@@ -76,7 +76,8 @@ func (r *Reader) Remove(topic string, partition int32) (next int64, err error) {
 }
 
 // Positions returns, for each partition that is consumed, the offset to go on at:
-// the one after the last record that was handed out.
+// the one after the last record that was handed out, and after what follows it and
+// is never handed out, such as the ends of transactions.
 func (r *Reader) Positions() map[string]map[int32]int64 {
 	positions := make(map[string]map[int32]int64)
 	r.core.each(func(p *partition) {
@@ -195,12 +196,12 @@ func (r *Reader) drain(f *feed, d *decoder, yield func(*Batch, error) bool) bool
 			f.faults.post(fault{kind: corrupt, err: err, offset: f.position()})
 			return true
 		}
+		r.mu.Lock()
+		f.next = max(f.next, d.after)
+		r.mu.Unlock()
 		if len(d.batch.Records) == 0 {
 			continue
 		}
-		r.mu.Lock()
-		f.next = d.batch.Next()
-		r.mu.Unlock()
 		if !yield(&d.batch, nil) {
 			r.giveBack(f)
 			return false
