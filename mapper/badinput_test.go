@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"os/exec"
 	"runtime"
@@ -49,6 +50,11 @@ func panics(t *testing.T, f func()) (message string) {
 	return ""
 }
 
+// pointWorker may have an x that is not equal to itself.
+type pointWorker struct{ x float64 }
+
+func (pointWorker) Assignment() chan<- mapper.Executor { return make(chan mapper.Executor, 1) }
+
 func TestBadInput_SpawnedPanicsInTheCallersGoroutine(t *testing.T) {
 	run(t, func(t *testing.T) {
 		x := newWorld(t, mapper.Config{})
@@ -62,6 +68,7 @@ func TestBadInput_SpawnedPanicsInTheCallersGoroutine(t *testing.T) {
 			{nil, []string{"nil", "must not be nil"}},
 			{listWorker{1}, []string{"listWorker", "must be comparable"}},
 			{holderWorker{[]int{1}}, []string{"holderWorker", "must be comparable"}},
+			{pointWorker{math.NaN()}, []string{"pointWorker", "equal to itself"}},
 			{noChannel, []string{"no channel", "must be a buffered channel"}},
 			{unbuffered, []string{"not buffered", "must be a buffered channel"}},
 		} {

@@ -130,13 +130,12 @@ func (m *T) spawnExecutor(conn *sarama.Broker, r *result) {
 	_, hashable := m.executors.Hash(e)
 	r.entry = shardmap.NewEntry[Executor, executor](e)
 	r.entry.Value.conn = conn
+	r.event.Kind = assign.ExecutorUnfit // also where BrokerConn ends the goroutine: it must be stopped
 	if !hashable {
-		r.event.Kind = assign.ExecutorUnfit
 		m.warn("spawn failed", "broker", conn.Addr(), "executor", nameOf(e), "err", "SpawnExecutor returned an executor that is not comparable")
 		return
 	}
 	if e.BrokerConn() != conn {
-		r.event.Kind = assign.ExecutorUnfit
 		m.warn("spawn failed", "broker", conn.Addr(), "executor", nameOf(e), "err", "SpawnExecutor returned an executor of another connection")
 		return
 	}
@@ -151,7 +150,9 @@ func (l *loop) spawned(r *result) {
 		if h, hashable := m.executors.Hash(x.Key()); hashable {
 			x.Value.known = true
 			if _, loaded := m.executors.LoadOrInsert(x, h); loaded {
-				m.warn("spawn failed", "broker", x.Value.conn.Addr(), "executor", nameOf(x.Key()), "err", "SpawnExecutor returned an executor that it has returned before and that has not stopped")
+				if m.warns() {
+					m.warn("spawn failed", "broker", x.Value.conn.Addr(), "executor", nameOf(x.Key()), "err", "SpawnExecutor returned an executor that it has returned before and that has not stopped")
+				}
 				r.event.Kind = assign.SpawnFailed
 				x = nil
 			} else {
@@ -168,7 +169,6 @@ func (l *loop) spawned(r *result) {
 	if int(id) == len(l.executors) {
 		l.executors = append(l.executors, nil)
 	}
-	x.Value.id = id
 	l.executors[id] = x
 	r.event.Executor = id
 	l.stats.executorsSpawned++

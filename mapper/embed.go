@@ -5,12 +5,11 @@ import (
 	"unsafe"
 
 	"github.com/brokermap/brokermap/internal/atomicx"
-	"github.com/brokermap/brokermap/internal/shardmap"
 )
 
-// Slot is room in a worker for what the mapper keeps of it. A worker need not
-// have one; where it does, notifications find what they need beside the worker
-// instead of looking it up, and OnWorkerSpawned allocates nothing:
+// Slot notes in a worker where the mapper keeps what it knows of it. A worker need
+// not have one; where it does, notifications and Acquire go there instead of
+// looking the worker up:
 //
 //	type fetcher struct {
 //		mapper.Slot
@@ -21,18 +20,17 @@ import (
 // itself or in a struct that it embeds. A mapper serves one such type, the first
 // that it meets, and a Slot serves one mapper, the first that its worker is
 // given to; in every other case the worker is looked up, and all goes on as
-// without a Slot. The zero Slot is ready for use. It must not be copied after
-// its worker was first spawned.
+// without a Slot. The zero Slot is ready for use, and it may be zeroed whenever
+// nobody is in a call about its worker. It must not be copied to another worker.
 type Slot struct {
-	_ atomicx.Align64
-
-	owner atomicx.Pointer[T]
+	owner atomicx.Pointer[token]
 	// entry is the worker's latest entry, or an earlier one, which is retired
 	// then. Only the owner's callers look at it.
 	entry atomicx.Pointer[workerEntry]
-	room  workerEntry    // for the first entry
-	taken atomicx.Uint32 // 1: room is somebody's
 }
+
+// token stands for a mapper where the mapper itself would be kept alive.
+type token struct{ _ byte }
 
 func (s *Slot) slot() *Slot { return s }
 
@@ -41,7 +39,7 @@ type slotted interface{ slot() *Slot }
 
 // find returns the entry of w, or nil if there is none.
 func (m *T) find(w Worker) *workerEntry {
-	if s := m.slotOf(w); s != nil && s.owner.Load() == m {
+	if s := m.slotOf(w); s != nil && s.owner.Load() == m.token {
 		// An entry that is not retired is the worker's place in the map.
 		if e := s.entry.Load(); e != nil && e.Value.word.Load()&retiredBit == 0 {
 			return e
@@ -51,14 +49,17 @@ func (m *T) find(w Worker) *workerEntry {
 }
 
 // A home is the type of the workers whose Slots a mapper uses, and where in them
-// the Slot is: the type's interface word, and the offset in the bits above.
-type home struct{ word atomicx.Uint64 }
+// the Slot is: the interface word of the type, and the offset in the bits above.
+type home struct {
+	_    atomicx.Align64
+	word atomicx.Uint64
+}
 
 const offsetShift = 48
 
 // ifaceWords is the layout of an interface value that holds a pointer.
 type ifaceWords struct {
-	typ  uintptr // points at the runtime's description, which is never freed
+	typ  uintptr // says which type; what it points at is never freed
 	data unsafe.Pointer
 }
 
@@ -108,32 +109,16 @@ func (h *home) settle(w Worker) {
 	}
 }
 
-// newEntry returns an entry for w that is in no map yet: in the room of its
-// Slot s, if it has one and that is free.
-func newEntry(w Worker, s *Slot) *workerEntry {
-	if s != nil && s.taken.Load() == 0 && s.taken.CompareAndSwap(0, 1) {
-		s.room.Init(w)
-		return &s.room
-	}
-	return shardmap.NewEntry[Worker, slot](w)
-}
-
-// dispose takes back an entry of newEntry's that nobody else has seen.
-func (s *Slot) dispose(e *workerEntry) {
-	if s != nil && e == &s.room {
-		s.taken.Store(0)
-	}
-}
-
-// point has the callers of m find the entry e, which is or was in the map.
+// point has the callers of m find the entry e, which is or was in the map. Who is
+// late may put back an earlier entry; it is retired, and so only costs a look-up.
 func (s *Slot) point(m *T, e *workerEntry) {
 	if s == nil || s.entry.Load() == e {
 		return
 	}
 	if s.owner.Load() == nil {
-		s.owner.CompareAndSwap(nil, m)
+		s.owner.CompareAndSwap(nil, m.token)
 	}
-	if s.owner.Load() == m {
+	if s.owner.Load() == m.token {
 		s.entry.Store(e)
 	}
 }

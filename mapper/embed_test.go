@@ -1,7 +1,11 @@
 package mapper_test
 
 import (
+	"math/rand/v2"
+	"runtime"
 	"testing"
+	"testing/synctest"
+	"time"
 	"unsafe"
 
 	"github.com/IBM/sarama"
@@ -153,47 +157,69 @@ func count(chans []chan mapper.Executor) int {
 
 // Who embeds one pays for it.
 func TestSlot_Size(t *testing.T) {
-	if size := unsafe.Sizeof(mapper.Slot{}); size > 88 && unsafe.Sizeof(uintptr(0)) == 8 {
-		t.Errorf("a Slot takes %d bytes, want at most 88", size)
+	if size := unsafe.Sizeof(mapper.Slot{}); size != 2*unsafe.Sizeof(uintptr(0)) {
+		t.Errorf("a Slot takes %d bytes, want two words", size)
 	}
 }
 
-// A first life needs no allocation: the Slot has room for it.
-func TestSlot_SpawnDoesNotAllocate(t *testing.T) {
-	f := newFreezer()
-	b := broker("a")
-	m, err := mapper.Spawn(mapper.Config{Backoff: f.backoff}, funcs{
-		resolve: func(mapper.Worker) (*sarama.Broker, error) { return b, nil },
-		spawn:   func(c *sarama.Broker) mapper.Executor { return &rigExecutor{c} },
+// A worker is made ready for its next life in place, Slot and all.
+func TestSlot_Overwritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := broker("a")
+		m, err := mapper.Spawn(mapper.Config{}, funcs{
+			resolve: func(mapper.Worker) (*sarama.Broker, error) { return b, nil },
+			spawn:   func(c *sarama.Broker) mapper.Executor { return &rigExecutor{c} },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &other{}
+		for range 100 {
+			*w = other{channel: channel{make(chan mapper.Executor, 1)}}
+			m.OnWorkerSpawned(w)
+			if rand.IntN(2) == 0 {
+				<-w.ch
+			}
+			m.OnWorkerStopped(w)
+			if rand.IntN(2) == 0 {
+				synctest.Wait()
+			}
+		}
+		m.Stop()
+		if s := m.Stats(); s.UnknownWorkers+s.RepeatedSpawns != 0 {
+			t.Errorf("stats: %+v", s)
+		}
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	cold := &other{channel: channel{make(chan mapper.Executor, 2)}}
-	const n = 1000
-	ws := make([]*other, n)
-	for i := range ws {
-		ws[i] = &other{channel: channel{make(chan mapper.Executor, 1)}}
-	}
-	for _, w := range ws { // so that the map has its size
+}
+
+// A worker may outlive its mapper, and keeps nothing of it but the least.
+func TestSlot_KeepsNoMapper(t *testing.T) {
+	freed := make(chan struct{})
+	w := &other{channel: channel{make(chan mapper.Executor, 1)}}
+	func() {
+		b := broker("a")
+		m, err := mapper.Spawn(mapper.Config{}, funcs{
+			resolve: func(mapper.Worker) (*sarama.Broker, error) { return b, nil },
+			spawn:   func(c *sarama.Broker) mapper.Executor { return &rigExecutor{c} },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		runtime.AddCleanup(m, func(c chan struct{}) { close(c) }, freed)
 		m.OnWorkerSpawned(w)
 		<-w.ch
 		m.OnWorkerStopped(w)
+		m.Stop()
+	}()
+	for range 1000 {
+		runtime.GC()
+		select {
+		case <-freed:
+			runtime.KeepAlive(w)
+			return
+		case <-time.After(time.Millisecond):
+		}
 	}
-	m.OnWorkerSpawned(cold)
-	<-cold.ch
-	for i := range ws {
-		ws[i] = &other{channel: channel{make(chan mapper.Executor, 1)}}
-	}
-	f.freeze(m, cold)
-	i := 0
-	if allocs := testing.AllocsPerRun(n/2, func() { m.OnWorkerSpawned(ws[i]); i++ }); allocs != 0 {
-		t.Errorf("OnWorkerSpawned allocates %v times", allocs)
-	}
-	f.melt()
-	for _, w := range ws[:i] {
-		m.OnWorkerStopped(w)
-	}
-	m.OnWorkerStopped(cold)
-	m.Stop()
+	t.Error("the mapper is still there")
+	runtime.KeepAlive(w)
 }

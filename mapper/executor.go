@@ -3,7 +3,6 @@ package mapper
 import (
 	"github.com/IBM/sarama"
 
-	"github.com/brokermap/brokermap/internal/assign"
 	"github.com/brokermap/brokermap/internal/atomicx"
 	"github.com/brokermap/brokermap/internal/refcount"
 )
@@ -21,7 +20,6 @@ type executor struct {
 
 	// Set before the entry is published.
 	conn  *sarama.Broker
-	id    assign.Executor
 	known bool // it is in the map of executors
 }
 
@@ -86,6 +84,7 @@ func (r *reason) take() error {
 // mapper publishes the executor and then looks for the hash. One of them sees
 // the other.
 type earlyFailures struct {
+	_     atomicx.Align64
 	n     atomicx.Uint64
 	cells [32]atomicx.Uint64 // cellOf what was noted there last
 }
@@ -147,7 +146,9 @@ func (m *T) Acquire(w Worker) (Lease, bool) {
 			return Lease{}, false
 		}
 		if !x.Value.leases.TryRetain() {
-			continue // since it was loaded it was superseded, or the life has ended
+			// Since it was loaded it was superseded, or the life has ended: nobody
+			// closes it before that is to be seen here.
+			continue
 		}
 		if sentTo(s.word.Load()) != sentTo(w) {
 			Lease{m: m, x: x}.Release() // x may be another life's

@@ -103,20 +103,25 @@ func TestExploreMutants(t *testing.T) {
 		Old:  "\t\traise(&l.x.Value.unpinned)\n\t\tl.m.flag()\n",
 		New:  "\t\tl.m.flag()\n\t\traise(&l.x.Value.unpinned)\n",
 	}, {
-		Name: "the room of a Slot is taken twice",
-		File: "embed.go",
-		Old:  "s.taken.Load() == 0 && s.taken.CompareAndSwap(0, 1)",
-		New:  "s.taken.Swap(1) != 5",
-	}, {
 		Name: "a Slot leads to a retired entry",
 		File: "embed.go",
 		Old:  "e != nil && e.Value.word.Load()&retiredBit == 0",
 		New:  "e != nil",
 	}, {
-		Name: "the room of a Slot is free again while it is in use",
-		File: "embed.go",
-		Old:  "if s != nil && e == &s.room {",
-		New:  "if s != nil {",
+		Name: "a repeated spawn relies on the first",
+		File: "notify.go",
+		Old:  "\tif w&sentBit == 0 {\n\t\tm.tell(e, w)\n\t}",
+		New:  "",
+	}, {
+		Name: "a repeated stop relies on the first",
+		File: "notify.go",
+		Old:  "if last&retiredBit == 0 {",
+		New:  "if last&retiredBit == 1 {",
+	}, {
+		Name: "a repeated Stop relies on the first",
+		File: "mapper.go",
+		Old:  "\tm.gate.close()\n\tm.ring.Wake()\n",
+		New:  "\tif m.gate.close() {\n\t\tm.ring.Wake()\n\t}\n",
 	}, {
 		Name: "a look does not see that a life has ended and another begun",
 		File: "loop.go",

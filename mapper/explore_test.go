@@ -149,6 +149,11 @@ func (r *world) whole() error {
 			return fmt.Errorf("worker %d was sent nothing", i)
 		}
 	}
+	for i, x := range r.l.executors {
+		if x != nil && x.Value.failed.Load()+x.Value.unpinned.Load() != 0 {
+			return fmt.Errorf("executor %d has a flag, and the mapper sleeps", i)
+		}
+	}
 	if live := int(r.m.gate.count()); live != r.l.machine.Living() {
 		return fmt.Errorf("%d lives are on, the machine knows %d", live, r.l.machine.Living())
 	}
@@ -291,6 +296,92 @@ func TestExplore_S7_StoppedCaller(t *testing.T) {
 	}
 }
 
+// Who repeats what another caller has begun, and will never end, tells the mapper
+// in his place.
+func TestExplore_S7_StoppedBeforeItsHint(t *testing.T) {
+	dead := func() *world {
+		r := newWorld(2, 1)
+		r.m.OnWorkerStopped(r.workers[0])
+		return r
+	}
+	for _, c := range []struct {
+		name  string
+		setup func() *world
+		call  func(*world)
+		check func(*world) error
+	}{
+		{"spawn", assigned(2, 0), spawn(0), (*world).knowsFirst},
+		{"spawn with a Slot", slottedAssigned(2, 0), spawn(0), (*world).knowsFirst},
+		{"respawn", dead, spawn(0), (*world).knowsFirst},
+		{"stop", assigned(2, 1), stop(0), (*world).stoppedFirst},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			explore.Verify(t, one, func(p *explore.Program) {
+				r := c.setup()
+				p.Daemon(r.loop)
+				p.Stoppable(func() { c.call(r) })
+				p.Go(func() { c.call(r) })
+				p.Check(func() error { return c.check(r) })
+			})
+		})
+	}
+}
+
+func (r *world) knowsFirst() error {
+	s := &r.m.workers.Find(r.workers[0]).Value
+	if s.on == nil || s.on.epoch != epochOf(s.word.Load()) {
+		return errors.New("the worker lives, and the mapper does not know")
+	}
+	return nil
+}
+
+func (r *world) stoppedFirst() error {
+	if r.executors[0].stopped != 1 {
+		return errors.New("the worker has stopped, and the mapper does not know")
+	}
+	return nil
+}
+
+func TestExplore_L5_StoppedCloser(t *testing.T) {
+	explore.Verify(t, one, func(p *explore.Program) {
+		r := newWorld(2, 0)
+		p.Daemon(r.l.run)
+		p.Stoppable(r.m.close)
+		p.Go(r.m.close)
+		p.Check(func() error {
+			select {
+			case <-r.m.done:
+				return nil
+			default:
+				return errors.New("the mapper has not ended")
+			}
+		})
+	})
+}
+
+// A spawner that stops for ever before its hint leaves a life of which the mapper
+// knows nothing. Who triggers that worker tells the mapper, also where the ring
+// is full.
+func TestExplore_S7_StoppedSpawner(t *testing.T) {
+	explore.Verify(t, one, func(p *explore.Program) {
+		r := newWorld(2, 2)
+		r.m.TriggerReassign(r.workers[0])
+		r.m.TriggerReassign(r.workers[1]) // the ring is full
+		p.Daemon(r.loop)
+		p.Stoppable(func() { spawn(2)(r) })
+		p.Go(func() { trigger(2)(r) })
+		p.Check(func() error {
+			if r.m.Stats().UnknownWorkers > 0 {
+				return nil // the trigger was too early
+			}
+			if e := r.m.workers.Find(r.workers[2]); e.Value.on == nil {
+				return errors.New("the trigger was lost")
+			}
+			return nil
+		})
+	})
+}
+
 // pin is a lease taken and given back, with the executor told of it.
 func pin(i int) func(*world) {
 	return func(r *world) {
@@ -413,6 +504,12 @@ func TestExplore_L2_BrokerFailed(t *testing.T) {
 			return r.whole()
 		})
 	})
+}
+
+// Flags are for who comes while they are up, too.
+func TestExplore_L2_BrokerFailedTwice(t *testing.T) {
+	failed := func(r *world) { r.m.BrokerFailed(r.executors[0], nil) }
+	mapped(t, two, assigned(2, 1), failed, failed)
 }
 
 // The mapper ends when the gate has closed and the last worker has stopped,

@@ -13,6 +13,12 @@ func (m *T) warn(msg string, args ...any) {
 	}
 }
 
+// warns reports that warn is of any use. Names are the users' to make, and may
+// cost something.
+func (m *T) warns() bool {
+	return m.cfg.Logger != nil && m.cfg.Logger.Enabled(context.Background(), slog.LevelWarn)
+}
+
 func (m *T) debug(msg string, args ...any) {
 	if m.cfg.Logger != nil {
 		m.cfg.Logger.Debug(msg, args...)
@@ -22,7 +28,7 @@ func (m *T) debug(msg string, args ...any) {
 // logFailed logs the failures of one call in one line: a broker's failure may
 // fail a hundred thousand workers at once.
 func (m *T) logFailed(c *call) {
-	if m.cfg.Logger == nil || !m.cfg.Logger.Enabled(context.Background(), slog.LevelWarn) {
+	if !m.warns() {
 		return
 	}
 	failed, first := 0, 0
@@ -46,13 +52,13 @@ func (m *T) logFailed(c *call) {
 
 func (l *loop) logBrokerFailed(x *executorEntry) {
 	err := x.Value.reason.take()
-	if l.m.cfg.Logger != nil {
+	if l.m.warns() {
 		l.m.warn("broker failed", "broker", x.Value.conn.Addr(), "executor", nameOf(x.Key()), "err", err)
 	}
 }
 
 func (l *loop) logFull(e *workerEntry) {
-	if l.m.cfg.Logger != nil {
+	if l.m.warns() {
 		l.m.warn("assignment failed", "worker", nameOf(e.Key()), "attempt", l.machine.Attempt(*e.Value.handle()), "err", "its channel is full")
 	}
 }

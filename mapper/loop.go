@@ -153,6 +153,7 @@ func (l *loop) takeHints() {
 		}
 		l.look(l.hints[:n])
 		taken += n
+		l.now = assign.Time(l.m.now()) // a trigger is judged when it comes (B1)
 	}
 	if l.fresh == nil {
 		l.fresh = l.m.fresh.takeAll()

@@ -25,7 +25,9 @@ import (
 type Worker interface {
 	// Assignment returns the channel on which the mapper sends the executors
 	// that serve the worker. It must be buffered. It is called once per life, in
-	// the OnWorkerSpawned that begins it, by the goroutine that called that.
+	// the OnWorkerSpawned that begins it, by the goroutine that called that. Of
+	// several that are called at once for one worker only one begins the life, but
+	// each may have called it: it should return the same channel to all.
 	// Nobody but the mapper sends on the channel; the mapper never closes it.
 	//
 	// The worker should use the executor that it received last, and may go on
@@ -110,7 +112,8 @@ type Config struct {
 	// Logger receives what goes wrong, at level Warn, and the life of executors,
 	// at level Debug, with the keys worker (the first, where workers says how
 	// many), broker, executor, attempt and err.
-	// Its handler is called on goroutines of the mapper and should not block.
+	// Its handler, and the String methods of the workers and executors that it is
+	// told of, are called on goroutines of the mapper and should not block.
 	// nil: nothing is logged.
 	Logger *slog.Logger
 }
@@ -169,6 +172,7 @@ type T struct {
 	// ring and flags only say where to look.
 	workers   *shardmap.Map[Worker, slot]
 	home      home
+	token     *token
 	executors *shardmap.Map[Executor, executor]
 	ring      *ringbuf.Ring[*workerEntry]
 	overflow  atomicx.Uint32 // a worker was changed when the ring was full
@@ -219,6 +223,7 @@ func newMapper(cfg Config, resolver Resolver) *T {
 		workers:   shardmap.New[Worker, slot](),
 		executors: shardmap.New[Executor, executor](),
 		ring:      ringbuf.New[*workerEntry](cfg.RingSize),
+		token:     new(token),
 		done:      make(chan struct{}),
 	}
 	m.batch, _ = resolver.(BatchResolver)
@@ -259,6 +264,7 @@ func (m *T) Shutdown(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		if m.nothingLeft() {
+			m.ring.Wake() // who left last may not have come to that yet
 			<-m.done
 			return nil
 		}
@@ -272,10 +278,11 @@ func (m *T) Shutdown(ctx context.Context) error {
 // machine's owner has said that it is not idle.
 func (m *T) nothingLeft() bool { return m.gate.empty() && m.idle.Load() != 0 }
 
+// close closes the gate and has the mapper's goroutine see it, whoever closed it
+// first: he may not have come to that yet.
 func (m *T) close() {
-	if m.gate.close() {
-		m.ring.Wake()
-	}
+	m.gate.close()
+	m.ring.Wake()
 }
 
 // now returns the nanoseconds since the mapper was spawned.

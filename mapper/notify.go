@@ -1,6 +1,10 @@
 package mapper
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/brokermap/brokermap/internal/shardmap"
+)
 
 // OnWorkerSpawned tells the mapper that w lives from now on and wants an
 // assignment. It reads w's Assignment.
@@ -22,10 +26,15 @@ func (m *T) OnWorkerSpawned(w Worker) {
 		}
 		panic(fmt.Sprintf("mapper: OnWorkerSpawned(%T): a worker must be comparable, best a pointer", w))
 	}
+	if same := w; same != w {
+		panic(fmt.Sprintf("mapper: OnWorkerSpawned(%T): a worker must be equal to itself, and a NaN is not", w))
+	}
 	e := m.find(w)
-	if e != nil && e.Value.word.Load()&aliveBit != 0 {
-		m.counters.repeatedSpawns.Inc()
-		return
+	if e != nil {
+		if word := e.Value.word.Load(); word&aliveBit != 0 {
+			m.repeatedSpawn(e, word)
+			return
+		}
 	}
 	if m.gate.closed() {
 		m.counters.spawnsAfterStop.Inc()
@@ -42,12 +51,12 @@ func (m *T) OnWorkerSpawned(w Worker) {
 		m.counters.spawnsAfterStop.Inc()
 		return
 	}
-	s := m.offered(w)
+	seat := m.offered(w)
 	var fresh *workerEntry
 	for {
 		if e == nil {
 			if fresh == nil {
-				fresh = newEntry(w, s)
+				fresh = shardmap.NewEntry[Worker, slot](w)
 				fresh.Value.init(ch)
 			}
 			var loaded bool
@@ -60,20 +69,27 @@ func (m *T) OnWorkerSpawned(w Worker) {
 			break
 		}
 		if r == living {
-			s.dispose(fresh)
-			m.counters.repeatedSpawns.Inc()
+			m.repeatedSpawn(e, 0)
 			m.leave()
 			return
 		}
 		m.workers.Remove(e, h) // the mapper is about to; do not wait for it
 		e = nil
 	}
-	s.point(m, e)
+	seat.point(m, e)
 	if e == fresh {
 		m.tellFresh(e)
 	} else {
-		s.dispose(fresh)
 		m.tell(e, 0)
+	}
+}
+
+// repeatedSpawn is for a worker that lives, and whose word was w. Who began that
+// life may not have told the mapper yet.
+func (m *T) repeatedSpawn(e *workerEntry, w uint64) {
+	m.counters.repeatedSpawns.Inc()
+	if w&sentBit == 0 {
+		m.tell(e, w)
 	}
 }
 
@@ -89,6 +105,9 @@ func (m *T) OnWorkerStopped(w Worker) {
 	last := e.Value.end()
 	if last&aliveBit == 0 {
 		m.counters.unknownWorkers.Inc()
+		if last&retiredBit == 0 {
+			m.tell(e, last) // who ended it may not have told the mapper yet
+		}
 		return
 	}
 	m.tell(e, last)

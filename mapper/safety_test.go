@@ -2,6 +2,7 @@ package mapper_test
 
 import (
 	"fmt"
+	"runtime"
 	"testing"
 	"time"
 
@@ -404,6 +405,33 @@ func TestS3_MisfitIsStopped(t *testing.T) {
 		}
 	})
 }
+
+// An executor whose BrokerConn ends the goroutine, as a test's may, exists all
+// the same.
+func TestS3_BrokerConnEndsTheGoroutine(t *testing.T) {
+	run(t, func(t *testing.T) {
+		x := newWorld(t, mapper.Config{Backoff: constant(time.Second)})
+		a := broker("a")
+		ended := false
+		x.onSpawn = func(c *sarama.Broker) mapper.Executor {
+			e := x.executor(c, c)
+			if !ended {
+				ended = true
+				return goexit{e}
+			}
+			return e
+		}
+		w := x.worker("w", a, 1)
+		x.begin(w)
+		pass(2500 * time.Millisecond)
+		w.takes(a)
+		x.all[0].stopped(true)
+	})
+}
+
+type goexit struct{ *executor }
+
+func (goexit) BrokerConn() *sarama.Broker { runtime.Goexit(); return nil }
 
 // What the resolver said of another worker, another life, or before it changed
 // its mind about a worker that waits, is not sent.

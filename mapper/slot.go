@@ -216,7 +216,10 @@ func (s *slot) markSent(l *life) bool {
 func sentTo(word uint64) uint64 { return word & (math.MaxUint32<<epochShift | aliveBit | sentBit) }
 
 // gate counts the lives that have begun and not ended, and closes for new ones.
-type gate struct{ word atomicx.Uint64 }
+type gate struct {
+	_    atomicx.Align64
+	word atomicx.Uint64
+}
 
 const gateClosed = 1 << 63
 

@@ -59,6 +59,8 @@ type Stats struct {
 // counters is what Stats reads: some counted where they happen, the rest a copy
 // of what the mapper's goroutine has counted.
 type counters struct {
+	_ atomicx.Align64
+
 	repeatedSpawns, spawnsAfterStop  atomicx.Uint64
 	unknownWorkers, unknownExecutors atomicx.Uint64
 	wrongLengths                     atomicx.Uint64

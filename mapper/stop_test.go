@@ -426,6 +426,23 @@ func TestL5_ShutdownHeedsCancellation(t *testing.T) {
 	})
 }
 
+// Who closed the mapper first, or left last, may be descheduled before he has
+// woken it.
+func TestL5_ShutdownIsBounded(t *testing.T) {
+	run(t, func(t *testing.T) {
+		x := newWorld(t, mapper.Config{})
+		settle() // the mapper sleeps
+		x.m.CloseGate()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		began := x.now()
+		err := x.m.Shutdown(ctx)
+		if took := x.now() - began; took > time.Second {
+			t.Errorf("Shutdown returned %v after %v, want at most 1 s", err, took)
+		}
+	})
+}
+
 func TestL5_ShutdownIsNilWhereEverythingHasStopped(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()

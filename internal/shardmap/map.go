@@ -42,9 +42,6 @@ func NewEntry[K comparable, V any](k K) *Entry[K, V] {
 	return &Entry[K, V]{key: k}
 }
 
-// Init makes e, which nobody else sees yet, an entry for k.
-func (e *Entry[K, V]) Init(k K) { e.key = k }
-
 // Map maps keys to entries. Keys are equal as by ==.
 type Map[K comparable, V any] struct {
 	// home is the interface word of the one dynamic type whose keys have exact
