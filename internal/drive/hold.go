@@ -21,17 +21,16 @@ type unseen struct {
 const manyDeeds = 12 // while it stands still
 
 // stand has the mapper's goroutine stand still in its Config.Backoff, which it asks
-// because worker i is triggered; false where it will not ask.
-func (r *rig) stand(i int) bool {
+// because worker i is triggered. It does nothing where the mapper would not ask.
+func (r *rig) stand(i int) {
 	w := r.workers[i]
 	if !w.alive || w.owed {
-		return false
+		return
 	}
 	r.say("trigger w%d, and the mapper stands still", i+1)
 	r.standing = &hold{on: make(chan struct{}), since: make([]unseen, len(r.workers))}
 	r.trigger(w)
 	r.m.TriggerReassign(r.fetchers[i].Worker)
-	return true
 }
 
 // goOn has it go on, and tells the reference what there is to see.
