@@ -22,6 +22,7 @@ type core struct {
 	cluster *brokers.Cluster
 	leaders *brokers.Leaders
 	mapper  *mapper.T
+	buffers *buffers // of a Reader, nil where messages keep their memory
 
 	mu       sync.Mutex
 	children map[topicPartition]*partition

@@ -44,7 +44,7 @@ func newLane(f *fetcher, broker *sarama.Broker) *lane {
 
 // wrap is called with a new connection, by the goroutine that dials.
 func (l *lane) wrap(c net.Conn) net.Conn {
-	l.tap = newTap(c, l.fetcher.core.conf.Net.ReadTimeout)
+	l.tap = newTap(c, l.fetcher.core.conf.Net.ReadTimeout, l.fetcher.core.buffers)
 	return l.tap
 }
 

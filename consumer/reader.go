@@ -31,9 +31,10 @@ type feed struct {
 	queued bool // in ready, or taken from it; reader's mu guards it
 
 	// Of the owner.
-	rest chunk // of which some was handed out
-	open transactions
-	next int64 // the offset after what was handed out; reader's mu guards it
+	rest  chunk  // of which some was handed out
+	whole []byte // rest's records with those that were handed out
+	open  transactions
+	next  int64 // the offset after what was handed out; reader's mu guards it
 }
 
 // NewReader makes a reader on a client, which it does not close. Its errors are
@@ -43,6 +44,7 @@ func NewReader(client sarama.Client, cfg Config) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
+	core.buffers = new(buffers)
 	return &Reader{core: core, wake: make(chan struct{})}, nil
 }
 
@@ -179,6 +181,7 @@ func (r *Reader) drain(f *feed, d *decoder, yield func(*Batch, error) bool) bool
 		case f.rest = <-f.chunks:
 			f.nudge() // it may have been left out
 			f.open = newTransactions(f.rest.aborted)
+			f.whole = f.rest.records
 		default:
 		}
 	}
@@ -192,7 +195,7 @@ func (r *Reader) drain(f *feed, d *decoder, yield func(*Batch, error) bool) bool
 		}
 		if err := d.next(f); err != nil {
 			// The partition's goroutine goes back to where it was, and gives it back.
-			f.rest = chunk{}
+			f.rest, f.whole = chunk{}, nil
 			f.faults.post(fault{kind: corrupt, err: err, offset: f.position()})
 			return true
 		}
@@ -203,10 +206,15 @@ func (r *Reader) drain(f *feed, d *decoder, yield func(*Batch, error) bool) bool
 			continue
 		}
 		if !yield(&d.batch, nil) {
+			if f.rest.empty() {
+				f.whole = nil // the batch may still be looked at
+			}
 			r.giveBack(f)
 			return false
 		}
 	}
+	r.core.buffers.put(f.whole)
+	f.whole = nil
 	r.giveBack(f)
 	return true
 }

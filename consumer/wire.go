@@ -62,6 +62,7 @@ type tap struct {
 
 	patience time.Duration // for an answer that has begun to come
 	topics   map[string]string
+	buffers  *buffers // where records come from, nil for new memory each
 
 	armed       bool // the next answer is kept
 	version     int16
@@ -72,8 +73,8 @@ type tap struct {
 	pass        bool   // nothing is kept any more
 }
 
-func newTap(conn net.Conn, patience time.Duration) *tap {
-	return &tap{Conn: conn, in: bufio.NewReaderSize(conn, 16<<10), patience: patience, topics: make(map[string]string)}
+func newTap(conn net.Conn, patience time.Duration, b *buffers) *tap {
+	return &tap{Conn: conn, in: bufio.NewReaderSize(conn, 16<<10), patience: patience, topics: make(map[string]string), buffers: b}
 }
 
 // Write takes note of a Fetch request. sarama writes a request in one call.
@@ -138,7 +139,7 @@ func (t *tap) keep() (throttle int32, err error) {
 		return 0, sarama.PacketDecodingError{Info: fmt.Sprintf("message of length %d too large or too small", size)}
 	}
 	_ = t.SetReadDeadline(time.Now().Add(t.patience))
-	d := wireReader{in: t.in, left: int(size), flexible: t.version >= flexibleFetch, topics: t.topics}
+	d := wireReader{in: t.in, left: int(size), flexible: t.version >= flexibleFetch, topics: t.topics, buffers: t.buffers}
 	if got := d.int32(); d.err == nil && got != t.correlation {
 		return 0, sarama.PacketDecodingError{Info: fmt.Sprintf("correlation ID didn't match, wanted %d, got %d", t.correlation, got)}
 	}
@@ -157,6 +158,7 @@ type wireReader struct {
 	left     int // bytes of the frame
 	flexible bool
 	topics   map[string]string // names that came before, so that they are not allocated again
+	buffers  *buffers
 	err      error
 }
 
@@ -341,7 +343,7 @@ func (d *wireReader) records() []byte {
 	if d.err != nil || n <= 0 {
 		return nil
 	}
-	b := make([]byte, 0, min(n, trustBytes))
+	b := d.buffers.get(min(n, trustBytes))
 	for len(b) < n {
 		had := len(b)
 		step := min(n-had, max(had, trustBytes))
