@@ -387,7 +387,7 @@ func TestTapKeepsAnswersOfEveryVersion(t *testing.T) {
 
 func TestTapRefusesNonsense(t *testing.T) {
 	good := sampleAnswer(12, 77)
-	for cut := range len(good) {
+	for cut := range good {
 		if _, err := tapOn(good[:cut], 12, 77).Read(make([]byte, 8)); err == nil {
 			t.Errorf("an answer of %d bytes that ends after %d is no error", len(good), cut)
 		}
