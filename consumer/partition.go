@@ -19,6 +19,7 @@ const assignmentsAhead = 4
 // partition is a worker: one partition that is consumed. One goroutine owns it,
 // that of run; what others touch is said at each field.
 type partition struct {
+	mapper.Slot
 	core     *core
 	topic    string
 	id       int32

@@ -290,7 +290,7 @@ func (m *Machine) Load(state []byte, now Time, h Horizon) {
 	m.waits, m.idle, m.out = m.waits[:0], m.idle[:0], m.out[:0]
 
 	d := decoder(state)
-	m.calls = d.int()
+	m.calls = int(d.int())
 	for w := d.handle(); w != none; w = d.handle() {
 		m.loadWorker(&d, w, now, h)
 	}
@@ -439,17 +439,17 @@ func (d *decoder) byte() byte {
 	return b
 }
 
-func (d *decoder) int() int {
+func (d *decoder) int() int64 {
 	if b := (*d)[0]; b < 0x80 { // nearly always
 		*d = (*d)[1:]
-		return int(b)
+		return int64(b)
 	}
 	v, n := binary.Uvarint(*d)
 	if n <= 0 {
 		panic(fmt.Sprintf("assign: no state: %x", []byte(*d)))
 	}
 	*d = (*d)[n:]
-	return int(v)
+	return int64(v)
 }
 
 // handle reads one that was written plus one, or none.
