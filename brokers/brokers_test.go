@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
 
 	"github.com/brokermap/brokermap/internal/kafkatest"
@@ -261,6 +263,25 @@ func TestLeadersDoNotBelieveOldEpochs(t *testing.T) {
 	})
 }
 
+// A broker that was cut off is not asked first again.
+func TestOutdatedBrokerIsNotAskedFirst(t *testing.T) {
+	k := startTopic(t, 1)
+	c := clusterOf(t, k.Addrs()...)
+	l := leadersOf(t, c)
+	w := &worker{replica: -1}
+	if _, err := l.ResolveBroker(w); err != nil {
+		t.Fatal(err)
+	}
+	before := c.askers[0]
+	l.known[topicPartition{testTopic, 0}].epoch = 99
+	if _, err := l.ResolveBroker(w); !errors.Is(err, sarama.ErrLeaderNotAvailable) {
+		t.Errorf("ResolveBroker() = %v", err)
+	}
+	if c.askers[0] == before || len(c.askers) != 3 {
+		t.Errorf("of %d brokers the same is asked first", len(c.askers))
+	}
+}
+
 func TestHintsAreTakenWhereTheyAreNewer(t *testing.T) {
 	l := NewLeaders(LeadersConfig{Check: func() error { return errors.New("a request") }})
 	w := &worker{replica: -1}
@@ -293,6 +314,38 @@ func TestHintsAreTakenWhereTheyAreNewer(t *testing.T) {
 		t.Error("what was forgotten is remembered")
 	}
 	l.Close()
+}
+
+// Wrong credentials are not tried again and again.
+func TestRefusedCredentialsAreNotRepeated(t *testing.T) {
+	k, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, testTopic), kfake.EnableSASL(), kfake.Superuser("PLAIN", "me", "secret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	var tries atomic.Int64
+	const saslAuthenticate = 36
+	k.ControlKey(saslAuthenticate, func(r kmsg.Request) (kmsg.Response, error, bool) {
+		k.KeepControl()
+		tries.Add(1)
+		answer := r.ResponseKind().(*kmsg.SASLAuthenticateResponse)
+		answer.ErrorCode = int16(sarama.ErrSASLAuthenticationFailed)
+		return answer, nil, true
+	})
+	conf := config()
+	conf.Net.SASL.Enable = true
+	conf.Net.SASL.User, conf.Net.SASL.Password = "me", "guess"
+	c := NewCluster(conf, k.ListenAddrs)
+	defer c.Close()
+	l := leadersOf(t, c)
+	for range 10 {
+		if _, err := l.ResolveBroker(&worker{replica: -1}); !errors.Is(err, sarama.ErrSASLAuthenticationFailed) {
+			t.Errorf("ResolveBroker() = %v", err)
+		}
+	}
+	if n := tries.Load(); n != 1 {
+		t.Errorf("they were tried %d times", n)
+	}
 }
 
 func TestReplicaIsAskedInsteadOfTheLeader(t *testing.T) {

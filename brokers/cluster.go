@@ -218,6 +218,16 @@ func (c *Cluster) prefer(a *asker) {
 	}
 }
 
+// distrust has another broker asked first: who answered last knows less than is
+// known.
+func (c *Cluster) distrust() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.askers) > 1 {
+		c.askers = append(c.askers[1:len(c.askers):len(c.askers)], c.askers[0])
+	}
+}
+
 // learn makes the brokers that an answer named those to ask, besides the seeds.
 func (c *Cluster) learn(v *View) {
 	keep := c.seeds()

@@ -2,6 +2,7 @@ package brokers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -37,6 +38,11 @@ type Leaders struct {
 	cluster *Cluster
 	rounds  *rounds[string, *View]
 	pool    pool
+
+	// Who was refused is not to try again at once: accounts get locked. Of refresh,
+	// which runs once at a time.
+	held      error
+	heldUntil time.Time
 
 	mu      sync.Mutex
 	known   map[topicPartition]*belief
@@ -75,6 +81,9 @@ type belief struct {
 // tells it from the old one. No broker is cut off from its controller for that
 // long and goes on answering.
 const staleAtMost = 30 * time.Second
+
+// errOutdated is the error of a belief that is not shared.
+var errOutdated = errors.New("a broker that does not know")
 
 // NewLeaders makes a resolver. Close ends it.
 func NewLeaders(cfg LeadersConfig) *Leaders {
@@ -121,14 +130,19 @@ func (l *Leaders) ResolveBrokers(ctx context.Context, workers []mapper.Worker) [
 		return resolutions
 	}
 	view, err := l.rounds.join(ctx, topics)
+	outdated := false
 	for _, i := range asking {
 		w := workers[i].(PartitionWorker)
 		leader := Leader{ID: -1, Epoch: -1, Err: err}
 		if err == nil {
 			leader = l.believe(view, w)
 		}
+		outdated = outdated || errors.Is(leader.Err, errOutdated)
 		w.Resolved(leader)
 		resolutions[i] = l.resolution(w, leader)
+	}
+	if outdated {
+		l.cluster.distrust()
 	}
 	return resolutions
 }
@@ -140,7 +154,13 @@ func (l *Leaders) refresh(ctx context.Context, topics []string) (*View, error) {
 			return nil, err
 		}
 	}
+	if time.Now().Before(l.heldUntil) {
+		return nil, l.held
+	}
 	v, err := l.cluster.Metadata(ctx, topics...)
+	if unauthenticated(err) {
+		l.held, l.heldUntil = err, time.Now().Add(authPause)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -149,6 +169,17 @@ func (l *Leaders) refresh(ctx context.Context, topics []string) (*View, error) {
 	l.mu.Unlock()
 	l.pool.retain(v.Brokers)
 	return v, nil
+}
+
+// authPause is how long nobody is asked after the brokers have refused us.
+const authPause = time.Second
+
+// unauthenticated says that brokers do not let us in.
+func unauthenticated(err error) bool {
+	return errors.Is(err, sarama.ErrSASLAuthenticationFailed) ||
+		errors.Is(err, sarama.ErrUnsupportedSASLMechanism) ||
+		errors.Is(err, sarama.ErrIllegalSASLState) ||
+		errors.Is(err, sarama.ErrClusterAuthorizationFailed)
 }
 
 // resolution turns a leader into a connection: its, or that of the replica.
@@ -226,8 +257,8 @@ func (l *Leaders) believe(v *View, w PartitionWorker) Leader {
 			b.stale = time.Now()
 		}
 		if time.Since(b.stale) < staleAtMost {
-			now.Err = fmt.Errorf("broker %d leads %s/%d in epoch %d, says a broker that does not know of epoch %d: %w",
-				now.ID, name, partition, now.Epoch, b.epoch, sarama.ErrLeaderNotAvailable)
+			now.Err = fmt.Errorf("broker %d leads %s/%d in epoch %d, says %w of epoch %d: %w",
+				now.ID, name, partition, now.Epoch, errOutdated, b.epoch, sarama.ErrLeaderNotAvailable)
 			return now
 		}
 		b.epoch = now.Epoch

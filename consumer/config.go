@@ -24,8 +24,8 @@ type Config struct {
 	// Backoff returns the least time from the start of one lookup of a partition's
 	// leader to the start of the next; attempt counts from 0 those in a row that
 	// had to wait for it. It does not take the place of Consumer.Retry.Backoff,
-	// which paces the reports of failures. It must not block. nil: 10 ms, doubling
-	// to 50 ms, after ten seconds of failures growing to 1 s, times a random
+	// which paces the reports of failures. It must not block. nil: 10 ms, then 20,
+	// then 30 for three seconds, 60 until ten, growing to 1 s, times a random
 	// factor between 0.8 and 1.2: a dead leader is replaced within some hundred
 	// milliseconds or some seconds, and nobody says when.
 	Backoff func(attempt int) time.Duration
@@ -40,19 +40,23 @@ const (
 	defaultFetchesAhead = 2
 	maxFetchesAhead     = 1 << 10
 
-	minBackoff   = 10 * time.Millisecond
-	fastBackoff  = 50 * time.Millisecond // while an election is what is waited for
-	slowBackoff  = time.Second
-	fastAttempts = 200 // ten seconds
+	minBackoff  = 10 * time.Millisecond
+	fastBackoff = 30 * time.Millisecond // while an election is what is waited for
+	maxBackoff  = time.Second
+
+	fastAttempts   = 100                // three seconds
+	electionsTaken = fastAttempts + 120 // ten seconds
 )
 
 func defaultBackoff(attempt int) time.Duration {
 	d := fastBackoff
 	switch {
-	case attempt < 3:
+	case attempt < 2:
 		d = minBackoff << max(attempt, 0)
-	case attempt > fastAttempts:
-		d = min(fastBackoff<<min(attempt-fastAttempts, 8), slowBackoff)
+	case attempt >= electionsTaken:
+		d = min(fastBackoff<<min(attempt-electionsTaken+2, 8), maxBackoff)
+	case attempt >= fastAttempts:
+		d = 2 * fastBackoff
 	}
 	return time.Duration(float64(d) * (0.8 + 0.4*rand.Float64()))
 }

@@ -29,9 +29,8 @@ type core struct {
 	fetched  map[int32]*atomic.Int64 // records by broker
 	closed   bool
 
-	closing  chan struct{} // closed with the first close
-	watching sync.WaitGroup
-	once     sync.Once
+	closing chan struct{} // closed with the first close
+	once    sync.Once
 }
 
 type topicPartition struct {
@@ -64,7 +63,7 @@ func newCore(client sarama.Client, cfg Config) (*core, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.watching.Go(c.watch)
+	go c.watch()
 	return c, nil
 }
 
@@ -196,7 +195,8 @@ func (c *core) spawn(conn *sarama.Broker, broker int32) mapper.Executor {
 const watchEvery = 250 * time.Millisecond
 
 // watch follows the client's metadata, which others refresh too: an old leader may
-// go on answering.
+// go on answering. It ends with close; not before a call of the client that it is
+// in, which is why nobody waits for it.
 func (c *core) watch() {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
@@ -242,7 +242,6 @@ func (c *core) close() {
 	c.once.Do(func() { close(c.closing) })
 	c.each((*partition).asyncClose)
 	c.each(func(p *partition) { <-p.done })
-	c.watching.Wait()
 	c.mapper.Stop()
 	c.leaders.Close()
 	c.cluster.Close()

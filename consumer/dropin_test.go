@@ -834,3 +834,26 @@ func TestConnectionsUseTheClientsConfig(t *testing.T) {
 type dialFunc func(network, addr string) (net.Conn, error)
 
 func (f dialFunc) Dial(network, addr string) (net.Conn, error) { return f(network, addr) }
+
+func TestBackoffIsBounded(t *testing.T) {
+	sum := time.Duration(0)
+	for attempt := range 400 {
+		d := defaultBackoff(attempt)
+		most := 60 * time.Millisecond
+		switch {
+		case attempt < fastAttempts:
+			most = fastBackoff
+		case attempt >= electionsTaken:
+			most = maxBackoff
+		}
+		if d < minBackoff*8/10 || d > most*12/10 {
+			t.Errorf("attempt %d waits %v", attempt, d)
+		}
+		if sum += d; attempt == electionsTaken && (sum < 8*time.Second || sum > 13*time.Second) {
+			t.Errorf("the pace slows down after %v", sum)
+		}
+	}
+	if d := defaultBackoff(1 << 20); d < maxBackoff*8/10 {
+		t.Errorf("in the end it waits %v", d)
+	}
+}

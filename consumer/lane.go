@@ -24,7 +24,7 @@ type lane struct {
 }
 
 // lateAgain is how often a broker that is late has its partitions looked up.
-const lateAgain = 50 * time.Millisecond
+const lateAgain = fastBackoff
 
 func newLane(f *fetcher, broker *sarama.Broker) *lane {
 	l := &lane{fetcher: f, wake: make(chan struct{}, 1)}
