@@ -70,8 +70,9 @@ const (
 	// controllerID is above every broker's id.
 	controllerID = 1000
 
-	// patience bounds everything that waits for the cluster to come to a state.
-	patience = time.Minute
+	// patience bounds everything that waits for the cluster to come to a state. A
+	// machine that does much else makes that long.
+	patience = 3 * time.Minute
 )
 
 // StartKafka starts a real cluster and returns when its brokers know each other,

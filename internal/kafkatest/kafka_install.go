@@ -290,7 +290,7 @@ func (inst *installation) javaArgs(heapMB int) []string {
 // errGone says that a process has ended that was to come up.
 var errGone = errors.New("the process has ended")
 
-// poll calls f until it returns nil, or errGone, or ctx ends; a minute at most.
+// poll calls f until it returns nil, or errGone, or ctx ends, or patience.
 func poll(ctx context.Context, f func() error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

@@ -111,11 +111,11 @@ func Faults() []Fault {
 		{
 			Name: "controller", Does: "the controller dies, for 3 s", All: true, Lasts: 3 * time.Second, Watch: 3 * time.Second,
 			strike: func(bed kafkatest.Testbed, _ string, _ int32) error {
-				bed.(controlled).KillController() //nolint:errcheck // can has looked
+				bed.(controlled).KillController()
 				return nil
 			},
 			undo: func(bed kafkatest.Testbed, _ int32) error {
-				return bed.(controlled).ReviveController() //nolint:errcheck // can has looked
+				return bed.(controlled).ReviveController()
 			},
 			can: func(bed kafkatest.Testbed) error {
 				if _, ok := bed.(controlled); !ok {

@@ -66,6 +66,7 @@ type Result struct {
 const (
 	recovering = 60 * time.Second // for a client to come back, after Watch
 	draining   = 60 * time.Second // for a client to read what is left, at the end
+	stopping   = 10 * time.Second // for a client to stop; one that does not is left behind
 )
 
 // Run strikes a topic's cluster with one fault after the other while a writer
@@ -101,7 +102,7 @@ func Run(ctx context.Context, cfg Config) (res Result, err error) {
 		if err != nil {
 			return res, fmt.Errorf("%s: %w", c.Name, err)
 		}
-		defer stop()
+		defer within(stopping, stop)
 		r.logs = append(r.logs, log)
 	}
 	for round := range max(cfg.Rounds, 1) {
@@ -226,6 +227,19 @@ func (r *runner) drain(ctx context.Context) []Tally {
 		tallies = append(tallies, l.Tally(r.writer))
 	}
 	return tallies
+}
+
+// within calls f, and returns when f does, or after d.
+func within(d time.Duration, f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	select {
+	case <-done:
+	case <-time.After(d):
+	}
 }
 
 // Median returns the median, of an even number of values the higher one in the

@@ -42,7 +42,7 @@ func SaramaClient(name string, conf func() *sarama.Config, create func(sarama.Cl
 				}
 			})
 			reading.Go(func() {
-				for range pc.Errors() { //nolint:revive // reported errors are no part of what is measured
+				for range pc.Errors() { // they are no part of what is measured
 				}
 			})
 		}

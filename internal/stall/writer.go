@@ -3,7 +3,9 @@ package stall
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -153,7 +155,7 @@ func (w *Writer) watch(ctx context.Context, addr string) {
 			c = nil
 			continue
 		}
-		w.adopt(answer.(*kmsg.MetadataResponse)) //nolint:errcheck // the kind that was asked for
+		w.adopt(answer.(*kmsg.MetadataResponse))
 	}
 }
 
@@ -229,6 +231,10 @@ func (l *lane) forget() {
 	}
 }
 
+// lostTrack are the errors of a cluster that has lost what it acknowledged: the
+// readers will tell. Then the partition gets a new producer.
+var lostTrack = []error{kerr.OutOfOrderSequenceNumber, kerr.UnknownProducerID, kerr.InvalidProducerEpoch}
+
 // write writes batch after batch to l's partition.
 func (w *Writer) write(ctx context.Context, l *lane) {
 	defer l.forget()
@@ -265,17 +271,13 @@ func (w *Writer) write(ctx context.Context, l *lane) {
 				batch := encode(producerOf{id.ProducerID, id.ProducerEpoch, int32(sequence - first)}, records, now)
 				err = w.produce(c, l.partition, batch)
 			}
-			if err == nil || err == kerr.DuplicateSequenceNumber { //nolint:errorlint // comes as it is
+			if err == nil || errors.Is(err, kerr.DuplicateSequenceNumber) {
 				break
 			}
-			switch err { //nolint:errorlint // these come as they are
-			case kerr.OutOfOrderSequenceNumber, kerr.UnknownProducerID, kerr.InvalidProducerEpoch:
-				// The cluster has lost what it acknowledged: the readers will tell.
+			if slices.Contains(lostTrack, err) {
 				id = nil
-			default:
-				if !kerr.IsRetriable(err) {
-					l.forget()
-				}
+			} else if !kerr.IsRetriable(err) {
+				l.forget()
 			}
 			if pause(ctx, retryPause) != nil {
 				return
@@ -296,7 +298,7 @@ func initProducer(c *wire) (*kmsg.InitProducerIDResponse, error) {
 	if err != nil {
 		return nil, err
 	}
-	id := answer.(*kmsg.InitProducerIDResponse) //nolint:errcheck // the kind that was asked for
+	id := answer.(*kmsg.InitProducerIDResponse)
 	if err := kerr.ErrorForCode(id.ErrorCode); err != nil {
 		return nil, err
 	}
@@ -318,7 +320,7 @@ func (w *Writer) produce(c *wire, partition int32, batch []byte) error {
 	if err != nil {
 		return err
 	}
-	for _, t := range answer.(*kmsg.ProduceResponse).Topics { //nolint:errcheck // the kind that was asked for
+	for _, t := range answer.(*kmsg.ProduceResponse).Topics {
 		for _, p := range t.Partitions {
 			return kerr.ErrorForCode(p.ErrorCode)
 		}
