@@ -47,7 +47,7 @@ var mayImport = map[string][]string{
 	"brokers":                  {"mapper", "github.com/IBM/sarama"},
 	"consumer":                 {"mapper", "brokers", "github.com/IBM/sarama", "github.com/klauspost/compress", "github.com/pierrec/lz4"},
 	"offsets":                  {"mapper", "brokers", "github.com/IBM/sarama"},
-	"cmd/brokermap":            {"mapper", "brokers", "consumer", "offsets", "internal/kafkatest", "internal/stall", "github.com/IBM/sarama"},
+	"cmd/brokermap":            {"mapper", "brokers", "consumer", "offsets", "internal/kafkatest", "internal/stall", "github.com/IBM/sarama", "github.com/xdg-go/scram"},
 }
 
 // testOnly are the packages that no shipped file of another package may import,

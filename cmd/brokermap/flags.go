@@ -85,7 +85,7 @@ func parseFlags(args []string) (options, error) {
 	})
 	fs.Func("topic", "", func(s string) error {
 		if !validTopic(s) {
-			return errors.New("it must be 1 to 249 letters, digits, dots, underscores or hyphens, and not only one dot or two")
+			return errTopic
 		}
 		o.topic = s
 		return nil
@@ -138,6 +138,8 @@ func parseBrokers(s string) ([]string, error) {
 	}
 	return brokers, nil
 }
+
+var errTopic = errors.New("it must be 1 to 249 letters, digits, dots, underscores or hyphens, and not only one dot or two")
 
 var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)
 

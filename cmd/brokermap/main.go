@@ -2,6 +2,8 @@
 //
 // brokermap demo runs an embedded cluster, produces to it, consumes it through a
 // mapper while brokers fail and leaders move, and checks every record.
+//
+// brokermap consume prints the records of a topic of any cluster.
 package main
 
 import (
@@ -22,6 +24,7 @@ const usage = `usage: brokermap <command> [flags]
 
 commands:
   demo      consume through a mapper while a cluster misbehaves, and check every record
+  consume   print the records of a topic
   version   print the version
   help      print this, or with a command's name what that command does
 `
@@ -52,6 +55,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return refuse(" demo: %s (see brokermap demo -h)", oneLine(err))
 		}
 		return runDemo(ctx, o, stdout, stderr)
+	case "consume":
+		o, err := parseConsumeFlags(args)
+		if errors.Is(err, flag.ErrHelp) {
+			return emit(stdout, consumeUsage)
+		}
+		if err != nil {
+			return refuse(" consume: %s (see brokermap consume -h)", oneLine(err))
+		}
+		return runConsume(ctx, o, stdout, stderr)
 	case "version", "-version", "--version":
 		if len(args) > 0 {
 			return refuse(" version: argument %q: there must be none", args[0])
@@ -63,6 +75,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return emit(stdout, usage)
 		case args[0] == "demo" && len(args) == 1:
 			return emit(stdout, demoUsage)
+		case args[0] == "consume" && len(args) == 1:
+			return emit(stdout, consumeUsage)
 		}
 		return refuse(" help: %q is no command (see brokermap help)", args[len(args)-1])
 	}
