@@ -311,6 +311,7 @@ type executor struct {
 	conn  *sarama.Broker // what BrokerConn returns
 	of    *sarama.Broker // what it was spawned for
 	n     int
+	stray bool         // under x.mu: returned for another connection than of
 	users atomic.Int32 // workers that took it last
 	pins  atomic.Int32 // leases
 	stops atomic.Int32

@@ -96,7 +96,9 @@ func (c *chaos) spawn(conn *sarama.Broker) mapper.Executor {
 		if e := c.anyExecutor(r); e != nil {
 			e.again.Add(1) // it may have stopped in time to be returned again
 			c.lock(func() {
-				if e.of == conn {
+				if e.of != conn {
+					e.stray = true // it may from now on exist for another connection
+				} else if !e.stray {
 					c.exist[conn] = e
 				}
 			})
