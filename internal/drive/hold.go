@@ -24,7 +24,7 @@ const manyDeeds = 12 // while it stands still
 // because worker i is triggered. It does nothing where the mapper would not ask.
 func (r *rig) stand(i int) {
 	w := r.workers[i]
-	if !w.alive || w.owed {
+	if !mayStand || !w.alive || w.owed {
 		return
 	}
 	r.say("trigger w%d, and the mapper stands still", i+1)
