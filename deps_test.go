@@ -69,6 +69,7 @@ type source struct {
 	name      string
 	pkg       string // its directory
 	exploring bool   // only in the exploring build
+	tracing   bool   // only in the tracing build
 	file      *ast.File
 	fset      *token.FileSet
 }
@@ -112,21 +113,21 @@ func shipped(tree fs.FS) ([]source, error) {
 		if err != nil {
 			return err
 		}
-		all = append(all, source{name, path.Dir(name), explores(file), file, fset})
+		all = append(all, source{name, path.Dir(name), needs(file, "explore"), needs(file, "trace"), file, fset})
 		return nil
 	})
 	return all, err
 }
 
-// explores reports whether a file is only built with the tag explore.
-func explores(file *ast.File) bool {
+// needs reports whether a file is only built with the tag.
+func needs(file *ast.File, tag string) bool {
 	for _, group := range file.Comments {
 		if group.Pos() > file.Package {
 			break
 		}
 		for _, line := range group.List {
 			if x, err := constraint.Parse(line.Text); err == nil {
-				return !x.Eval(func(tag string) bool { return tag != "explore" })
+				return !x.Eval(func(t string) bool { return t != tag })
 			}
 		}
 	}
@@ -139,7 +140,7 @@ func violations(tree fs.FS) ([]string, error) {
 	var wrong []string
 	for _, s := range sources {
 		wrong = append(wrong, s.wrongImports()...)
-		if free, there := lockFree[s.pkg]; there && !s.exploring {
+		if free, there := lockFree[s.pkg]; there && !s.exploring && !s.tracing {
 			wrong = append(wrong, s.locks(free)...)
 		}
 		if s.pkg == "internal/assign" {

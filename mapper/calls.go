@@ -84,6 +84,7 @@ func (m *T) resolve(c *call) {
 func (l *loop) takeResults() {
 	for n := l.m.results.takeAll(); n != nil; n = n.next {
 		r := n.value
+		l.m.trace.beginResult(r)
 		switch {
 		case r.call != nil:
 			l.resolved(r.call)
@@ -95,6 +96,7 @@ func (l *loop) takeResults() {
 		default:
 			l.spawned(r)
 		}
+		l.m.trace.tookResult(r)
 	}
 }
 
@@ -106,6 +108,7 @@ func (l *loop) resolved(c *call) {
 		} else {
 			l.stats.failedResolutions++
 		}
+		l.m.trace.answered(ev)
 		l.step(ev)
 	}
 	l.step(assign.Event{Kind: assign.CallReturned})

@@ -134,6 +134,13 @@ type Lease struct {
 // channel, and for use beyond the moment the next executor is read. Acquire and
 // Release are lock-free and do not allocate.
 func (m *T) Acquire(w Worker) (Lease, bool) {
+	m.trace.begin()
+	l, ok := m.acquire(w)
+	m.trace.acquired(w, l)
+	return l, ok
+}
+
+func (m *T) acquire(w Worker) (Lease, bool) {
 	e := m.find(w)
 	if e == nil {
 		return Lease{}, false
@@ -151,7 +158,7 @@ func (m *T) Acquire(w Worker) (Lease, bool) {
 			continue
 		}
 		if sentTo(s.word.Load()) != sentTo(w) {
-			Lease{m: m, x: x}.Release() // x may be another life's
+			Lease{m: m, x: x}.release() // x may be another life's
 			return Lease{}, false
 		}
 		return Lease{m: m, x: x}, true
@@ -170,7 +177,15 @@ func (l Lease) Executor() Executor {
 // Acquire returned, by any goroutine; once more panics where it can be told. It
 // never stops the executor in its caller. The zero Lease's does nothing.
 func (l Lease) Release() {
-	if l.x != nil && l.x.Value.leases.Release() {
+	if l.x != nil {
+		l.m.trace.begin()
+		l.release()
+		l.m.trace.released(l)
+	}
+}
+
+func (l Lease) release() {
+	if l.x.Value.leases.Release() {
 		raise(&l.x.Value.unpinned)
 		l.m.flag()
 	}

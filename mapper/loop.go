@@ -61,6 +61,7 @@ func newLoop(m *T) *loop {
 		idle:        true,
 	}
 	m.idle.Store(1)
+	m.trace.open(l)
 	l.timer.Stop()
 	l.machine = assign.New(assign.Config{
 		Batch:    m.batch != nil,
@@ -68,7 +69,7 @@ func newLoop(m *T) *loop {
 		Backoff:  m.cfg.Backoff,
 		Room: func(w assign.Worker) (unread, capacity int) {
 			ch := l.workers[w].Value.on.ch
-			return len(ch), cap(ch)
+			return m.trace.room(w, len(ch), cap(ch))
 		},
 		Failed: func(e assign.Executor) bool { return l.executors[e].Value.failed.Load() != 0 },
 	})
@@ -96,6 +97,7 @@ func (l *loop) run() {
 		l.park(empty)
 	}
 	l.timer.Stop()
+	l.m.trace.finished()
 	l.m.calls.Wait()
 	close(l.m.done)
 }
@@ -105,9 +107,13 @@ func (l *loop) pass() {
 	l.now = assign.Time(l.m.now())
 	l.takeResults()
 	l.takeHints()
+	l.m.trace.begin()
 	l.takeFlags()
+	l.m.trace.tookFlags()
 	l.now = assign.Time(l.m.now())
+	l.m.trace.begin()
 	l.step(assign.Event{Kind: assign.Tick})
+	l.m.trace.ticked()
 }
 
 // park waits for something to do. wasEmpty is what the gate was when the pass
@@ -189,6 +195,12 @@ func (l *loop) look(hints []*workerEntry) {
 
 // lookAt compares the truth about a worker with what the machine knows.
 func (l *loop) lookAt(e *workerEntry) {
+	l.m.trace.begin()
+	l.compare(e)
+	l.m.trace.looked(e)
+}
+
+func (l *loop) compare(e *workerEntry) {
 	s := &e.Value
 	for {
 		w := s.observe()
@@ -295,6 +307,7 @@ func (l *loop) stepOnly(ev assign.Event) {
 func (l *loop) perform(f assign.Effect) {
 	switch f.Kind {
 	case assign.Ask:
+		l.m.trace.asked(f.Worker)
 		l.workers[f.Worker].Value.answer()
 		l.asked = append(l.asked, f.Worker)
 	case assign.Call:
@@ -342,6 +355,7 @@ func (l *loop) send(w assign.Worker, x assign.Executor) {
 	}
 	select {
 	case c.ch <- next.Key():
+		l.m.trace.sent(w)
 		if last == next {
 			l.stats.confirmations++
 		}

@@ -185,6 +185,7 @@ type T struct {
 	idle      atomicx.Uint32 // 1: no life that the machine knows of is on, nor anything left of one
 
 	counters counters
+	trace    tracer
 
 	// Of the calls in flight.
 	ctx    context.Context
@@ -281,7 +282,8 @@ func (m *T) nothingLeft() bool { return m.gate.empty() && m.idle.Load() != 0 }
 // close closes the gate and has the mapper's goroutine see it, whoever closed it
 // first: he may not have come to that yet.
 func (m *T) close() {
-	m.gate.close()
+	m.trace.begin()
+	m.trace.didIf(m.gate.close(), "StopRequested", nil)
 	m.ring.Wake()
 }
 

@@ -47,7 +47,9 @@ func (m *T) OnWorkerSpawned(w Worker) {
 	case cap(ch) == 0:
 		panic(fmt.Sprintf("mapper: OnWorkerSpawned(%s): its Assignment() is unbuffered: it must be a buffered channel", nameOf(w)))
 	}
+	m.trace.begin()
 	if !m.gate.enter() {
+		m.trace.cancel()
 		m.counters.spawnsAfterStop.Inc()
 		return
 	}
@@ -69,6 +71,7 @@ func (m *T) OnWorkerSpawned(w Worker) {
 			break
 		}
 		if r == living {
+			m.trace.cancel()
 			m.repeatedSpawn(e, 0)
 			m.leave()
 			return
@@ -76,6 +79,7 @@ func (m *T) OnWorkerSpawned(w Worker) {
 		m.workers.Remove(e, h) // the mapper is about to; do not wait for it
 		e = nil
 	}
+	m.trace.did("WorkerSpawned", w)
 	seat.point(m, e)
 	if e == fresh {
 		m.tellFresh(e)
@@ -102,7 +106,9 @@ func (m *T) OnWorkerStopped(w Worker) {
 		m.counters.unknownWorkers.Inc()
 		return
 	}
+	m.trace.begin()
 	last := e.Value.end()
+	m.trace.didIf(last&aliveBit != 0, "WorkerStopped", w)
 	if last&aliveBit == 0 {
 		m.counters.unknownWorkers.Inc()
 		if last&retiredBit == 0 {
@@ -126,7 +132,9 @@ func (m *T) TriggerReassign(w Worker) {
 		m.counters.unknownWorkers.Inc()
 		return
 	}
+	m.trace.begin()
 	word, tell, on := e.Value.trigger()
+	m.trace.didIf(on, "TriggerReassign", w)
 	switch {
 	case !on:
 		m.counters.unknownWorkers.Inc()
@@ -156,8 +164,10 @@ func (m *T) BrokerFailed(e Executor, err error) {
 			return
 		}
 	}
+	m.trace.begin()
 	x.Value.fail(err)
 	m.flag()
+	m.trace.failed(x)
 }
 
 // tell has the mapper's goroutine look at e, whose word was w. Where the ring is

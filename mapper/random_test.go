@@ -287,7 +287,7 @@ func runChaos(t *testing.T, virtual bool, ringSize int, kind func(*world) mapper
 	// have returned and everyone has been triggered once more.
 	c.lock(func() { c.calm = true })
 	if virtual {
-		pass(time.Hour)
+		pass(5 * time.Minute) // no call takes more than two
 	}
 	for _, w := range c.ws {
 		c.m.TriggerReassign(w)
@@ -307,6 +307,7 @@ func runChaos(t *testing.T, virtual bool, ringSize int, kind func(*world) mapper
 		if n := len(c.asks) + len(c.spawns); n != 0 {
 			t.Errorf("L6: %d calls after all is said and done", n)
 		}
+		c.m.TraceRest()
 		return
 	}
 	for c.settled() != nil && !t.Failed() {
