@@ -214,13 +214,16 @@ Retire(x) ==
                !.stops = [c \in Conns |-> IF c \in stop THEN @[c] + 1 ELSE @[c]],
                !.failed = @ \ stop, !.unpinned = @ \ stop]
 
+\* Which of those in S are due now, and in which order. MapperTrace puts what was seen in its place.
+Dues(S) == Queues(S)
+
 \* schedule: every worker that is owed a resolution and not flying is due now, or at a later time that a timer waits for.
 \* Time is not in the model: any is possible, but for those in atonce, who are due now.
 Scheduled(x, atonce) ==
   LET new == {w \in x.owed \ (x.flying \cup x.timer) : w \notin Range(x.ready) \/ "QueuesTwice" \in Mut}
   IN {[x EXCEPT !.ready = IF "LastComeFirst" \in Mut THEN due \o @ ELSE @ \o due,
                 !.timer = @ \cup (new \ Range(due))] :
-      due \in {q \in Queues(new) : (atonce \cap new) \subseteq Range(q) \/ "NewLifeWaits" \in Mut}}
+      due \in {q \in Dues(new) : (atonce \cap new) \subseteq Range(q) \/ "NewLifeWaits" \in Mut}}
 
 \* The end of each step: all states that it may lead to.
 After(x, atonce) == {Retire(y) : y \in Scheduled(x, atonce)}
@@ -278,9 +281,10 @@ AllLanded(X, k, a) ==
   IF k = <<>> THEN X ELSE AllLanded(UNION {Landed(x, Head(k), a[Head(k)]) : x \in X}, Tail(k), a)
 
 \* A call of the resolver returns with an answer for each worker; None is an error.
+CallReturnsWith(k, a) == s' \in AllLanded({[s EXCEPT !.calls = @ \ {k}]}, k, a)
 CallReturns ==
   \E k \in s.calls : \E a \in [Range(k) -> IF "refuse" \in May /\ ~s.calm THEN Conns \cup {None} ELSE Conns] :
-    s' \in AllLanded({[s EXCEPT !.calls = @ \ {k}]}, k, a)
+    CallReturnsWith(k, a)
 
 \* executorUp, with a failure that was reported before SpawnExecutor returned (suspect).
 RECURSIVE Deliver(_, _, _, _)

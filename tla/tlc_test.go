@@ -22,7 +22,7 @@ const (
 )
 
 // modules are what a run of TLC may need beside its configuration.
-var modules = []string{"Mapper.tla", "Classic.tla"}
+var modules = []string{"Mapper.tla", "Classic.tla", "MapperTrace.tla"}
 
 // requireTLC skips t where TLC is not wanted, or cannot be had, and returns its
 // JAR.
@@ -93,6 +93,7 @@ var (
 	reDepth    = regexp.MustCompile(`(?m)^The depth of the complete state graph search is (\d+)\.`)
 	reBroken   = regexp.MustCompile(`(?m)^Error: (?:Invariant|Action property) (\S+) is violated`)
 	reTemporal = regexp.MustCompile(`(?m)^Error: Temporal properties were violated`)
+	reDeadlock = regexp.MustCompile(`(?m)^Error: Deadlock reached`)
 	rePassed   = regexp.MustCompile(`(?m)^Model checking completed\. No error has been found\.`)
 )
 
@@ -153,6 +154,8 @@ func tlc(t *testing.T, jar string, r run) outcome {
 			// It checks them at the end, but also once a minute: the counts are chance then.
 			t.Errorf("TLC has found a broken temporal property with %d states yet to look at: make the world smaller", o.Left)
 		}
+	case reDeadlock.MatchString(o.text):
+		o.Result = "deadlock"
 	case rePassed.MatchString(o.text):
 		o.Result = "ok"
 	default:
