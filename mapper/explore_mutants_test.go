@@ -120,7 +120,7 @@ func TestExploreMutants(t *testing.T) {
 	}, {
 		Name: "a repeated Stop relies on the first",
 		File: "mapper.go",
-		Old:  "\tm.gate.close()\n\tm.ring.Wake()\n",
+		Old:  "\tm.trace.didIf(m.gate.close(), \"StopRequested\", nil)\n\tm.ring.Wake()\n",
 		New:  "\tif m.gate.close() {\n\t\tm.ring.Wake()\n\t}\n",
 	}, {
 		Name: "a look does not see that a life has ended and another begun",
