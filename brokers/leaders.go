@@ -299,7 +299,8 @@ func (l *Leaders) Hint(topic string, partition int32, leader Leader) bool {
 		return false
 	}
 	b := l.belief(topic, partition)
-	if b.epoch >= 0 && leader.Epoch <= b.epoch {
+	again := leader.Epoch == b.epoch && leader.ID == b.current.ID && leader.Addr == b.current.Addr
+	if b.epoch >= 0 && leader.Epoch <= b.epoch && !again {
 		return false
 	}
 	if _, known := l.brokers[leader.ID]; !known {
@@ -309,11 +310,4 @@ func (l *Leaders) Hint(topic string, partition int32, leader Leader) bool {
 	b.stale = time.Time{}
 	b.hint, b.hinted = leader, true
 	return true
-}
-
-// Forget drops what is known of a partition that nobody is interested in any more.
-func (l *Leaders) Forget(topic string, partition int32) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	delete(l.known, topicPartition{topic, partition})
 }

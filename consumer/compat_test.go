@@ -10,11 +10,13 @@ import (
 	"math/big"
 	"net"
 	"reflect"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/brokermap/brokermap/internal/kafkatest"
 )
@@ -278,5 +280,26 @@ func TestVersionsAreNegotiated(t *testing.T) {
 			produce(t, connect(t, cluster), 0, 10, 1)
 			receive(t, pc, 1)
 		})
+	}
+}
+
+// A broker's quota is heeded, and does not hold Close up.
+func TestThrottlingIsHeeded(t *testing.T) {
+	cluster, client := start(t, 1)
+	var fetches atomic.Int64
+	onFetch(cluster, func(_ int32, r *kmsg.FetchRequest) *kmsg.FetchResponse {
+		fetches.Add(1)
+		answer := answerTo(r, func(*kmsg.FetchResponseTopicPartition) {})
+		answer.ThrottleMillis = int32(time.Hour.Milliseconds())
+		return answer
+	})
+	c := open(t, client, Config{})
+	pc := consume(t, c, 0, sarama.OffsetOldest)
+	wantQuiet(t, pc, 100*time.Millisecond)
+	if n := fetches.Load(); n != 1 {
+		t.Errorf("%d fetches", n)
+	}
+	if err := c.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -146,7 +146,6 @@ func (c *core) start(topic string, partition int32, offset int64) (start, newest
 // remove says that p is not consumed any more.
 func (c *core) remove(p *partition) {
 	c.mapper.OnWorkerStopped(p)
-	c.leaders.Forget(p.topic, p.id)
 	c.mu.Lock()
 	delete(c.children, topicPartition{p.topic, p.id})
 	c.mu.Unlock()

@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -87,12 +88,30 @@ func (l *lane) run() {
 			default:
 				f.fail(list, err)
 			}
-		} else if !f.deliver(l, list, a) {
-			l.pass = true
+		} else {
+			if !f.deliver(l, list, a) {
+				l.pass = true
+			}
+			clear(a.blocks) // the records are others'
+			l.rest(a.throttle)
 		}
 		if len(l.out) > 0 {
 			l.confirm()
 		}
+	}
+}
+
+// rest waits for as long as a broker's quota wants. sarama would wait too, but not
+// be interrupted.
+func (l *lane) rest(d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-l.fetcher.stopping:
 	}
 }
 
@@ -168,7 +187,8 @@ func temporary(err error) bool {
 	var k sarama.KError
 	var conf sarama.ConfigurationError
 	var decoding sarama.PacketDecodingError
-	return !errors.As(err, &k) && !errors.As(err, &conf) && !errors.As(err, &decoding) &&
+	var certificate *tls.CertificateVerificationError
+	return !errors.As(err, &certificate) && !errors.As(err, &k) && !errors.As(err, &conf) && !errors.As(err, &decoding) &&
 		!errors.Is(err, sarama.ErrUnsupportedVersion) && !errors.Is(err, sarama.ErrInsufficientData)
 }
 

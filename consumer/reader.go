@@ -57,7 +57,9 @@ func (r *Reader) Add(topic string, partition int32, offset int64) error {
 	if err := r.core.add(f.partition, offset); err != nil {
 		return err
 	}
+	r.mu.Lock()
 	f.next = f.at.offset
+	r.mu.Unlock()
 	f.spawn()
 	return nil
 }

@@ -83,7 +83,7 @@ func survey(b []byte, from int64) (l layout) {
 		last := int64(binary.BigEndian.Uint64(rest)) + int64(int32(binary.BigEndian.Uint32(rest[23:])))
 		l.next = max(l.next, last+1)
 		l.complete += int(size)
-		l.count += int64(binary.BigEndian.Uint32(rest[57:]))
+		l.count += int64(max(0, int32(binary.BigEndian.Uint32(rest[57:]))))
 	}
 }
 

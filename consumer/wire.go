@@ -15,8 +15,9 @@ import (
 // answer is a Fetch response. It belongs to its tap and is overwritten by the
 // next one; the records of its blocks are not.
 type answer struct {
-	err    sarama.KError
-	blocks []block
+	err      sarama.KError
+	throttle time.Duration // for which the broker wants to hear nothing
+	blocks   []block
 }
 
 // block is what a Fetch response has for one partition.
@@ -92,12 +93,11 @@ func (t *tap) Write(b []byte) (int, error) {
 func (t *tap) Read(b []byte) (int, error) {
 	if t.armed {
 		t.armed = false
-		throttle, err := t.keep()
-		if err != nil {
+		if err := t.keep(); err != nil {
 			return 0, err
 		}
 		t.taken = true
-		t.stub = stub(t.stub[:0], t.version, t.correlation, throttle)
+		t.stub = stub(t.stub[:0], t.version, t.correlation)
 	}
 	if len(t.stub) > 0 {
 		n := copy(b, t.stub)
@@ -108,13 +108,13 @@ func (t *tap) Read(b []byte) (int, error) {
 }
 
 // stub appends an answer to a Fetch request that has no partitions.
-func stub(b []byte, version int16, correlation, throttle int32) []byte {
+func stub(b []byte, version int16, correlation int32) []byte {
 	b = append(b, 0, 0, 0, 0)
 	b = binary.BigEndian.AppendUint32(b, uint32(correlation))
 	if version >= flexibleFetch {
 		b = append(b, 0) // tagged fields of the header
 	}
-	b = binary.BigEndian.AppendUint32(b, uint32(throttle))
+	b = append(b, 0, 0, 0, 0) // throttle time
 	if version >= 7 {
 		b = append(b, 0, 0)       // error
 		b = append(b, 0, 0, 0, 0) // session
@@ -129,26 +129,26 @@ func stub(b []byte, version int16, correlation, throttle int32) []byte {
 }
 
 // keep reads an answer into t.answer.
-func (t *tap) keep() (throttle int32, err error) {
+func (t *tap) keep() error {
 	var head [4]byte
 	if _, err := io.ReadFull(t.in, head[:]); err != nil {
-		return 0, err
+		return err
 	}
 	size := int32(binary.BigEndian.Uint32(head[:]))
 	if size < 8 || size > sarama.MaxResponseSize {
-		return 0, sarama.PacketDecodingError{Info: fmt.Sprintf("message of length %d too large or too small", size)}
+		return sarama.PacketDecodingError{Info: fmt.Sprintf("message of length %d too large or too small", size)}
 	}
 	_ = t.SetReadDeadline(time.Now().Add(t.patience))
 	d := wireReader{in: t.in, left: int(size), flexible: t.version >= flexibleFetch, topics: t.topics, buffers: t.buffers}
 	if got := d.int32(); d.err == nil && got != t.correlation {
-		return 0, sarama.PacketDecodingError{Info: fmt.Sprintf("correlation ID didn't match, wanted %d, got %d", t.correlation, got)}
+		return sarama.PacketDecodingError{Info: fmt.Sprintf("correlation ID didn't match, wanted %d, got %d", t.correlation, got)}
 	}
 	d.tags(nil)
-	throttle = d.fetchResponse(&t.answer, t.version)
+	d.fetchResponse(&t.answer, t.version)
 	if d.err == nil && d.left != 0 {
 		d.err = sarama.PacketDecodingError{Info: fmt.Sprintf("%d bytes too many in a Fetch response", d.left)}
 	}
-	return throttle, d.err
+	return d.err
 }
 
 // wireReader decodes a frame as it comes. After an error, which stays, it returns
@@ -162,9 +162,9 @@ type wireReader struct {
 	err      error
 }
 
-func (d *wireReader) fetchResponse(a *answer, version int16) (throttle int32) {
+func (d *wireReader) fetchResponse(a *answer, version int16) {
 	a.err, a.blocks = sarama.ErrNoError, a.blocks[:0]
-	throttle = d.int32()
+	a.throttle = time.Duration(d.int32()) * time.Millisecond
 	if version >= 7 {
 		a.err = sarama.KError(d.int16())
 		d.int32() // session
@@ -179,7 +179,6 @@ func (d *wireReader) fetchResponse(a *answer, version int16) (throttle int32) {
 		d.tags(nil)
 	}
 	d.tags(nil)
-	return throttle
 }
 
 func (d *wireReader) block(b *block, version int16) {
