@@ -51,13 +51,15 @@ func Example() {
 
 	c, err := consumer.New(client, consumer.Config{}) // was sarama.NewConsumerFromClient(client)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer func() { _ = c.Close() }()
 
 	orders, err := c.ConsumePartition("orders", 0, sarama.OffsetOldest)
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	for m := range orders.Messages() {
 		fmt.Printf("%d: %s\n", m.Offset, m.Value)
@@ -79,12 +81,14 @@ func ExampleReader() {
 
 	r, err := consumer.NewReader(client, consumer.Config{})
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer func() { _ = r.Close() }()
 	for p := range int32(2) {
 		if err := r.Add("orders", p, sarama.OffsetOldest); err != nil {
-			log.Fatal(err)
+			fmt.Println(err)
+			return
 		}
 	}
 	n := 0

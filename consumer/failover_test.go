@@ -1,0 +1,272 @@
+package consumer
+
+import (
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// One partition that nobody reads, with more behind it than fits anywhere: the
+// others of its broker go on.
+func TestUnreadPartitionStarvesNobody(t *testing.T) {
+	_, client := start(t, 6, func(c *sarama.Config) {
+		c.ChannelBufferSize = 1
+		c.Consumer.Fetch.Default = 512
+	})
+	produce(t, client, 0, 0, 2000)
+	c := open(t, client, Config{})
+	unread := consume(t, c, 0, sarama.OffsetOldest)
+	read := consume(t, c, 3, sarama.OffsetOldest) // the same broker leads it
+	for i := range 50 {
+		produce(t, client, 3, i, 1)
+		if m := receive(t, read, 1)[0]; m.Offset != int64(i) {
+			t.Fatalf("offset %d, want %d", m.Offset, i)
+		}
+	}
+	for i, m := range receive(t, unread, 2000) {
+		if m.Offset != int64(i) {
+			t.Fatalf("offset %d of the unread partition, want %d", m.Offset, i)
+		}
+	}
+}
+
+// Others refresh the client's metadata; an old leader may go on answering.
+func TestClientsMetadataIsFollowed(t *testing.T) {
+	cluster, client := start(t, 1)
+	pc := consume(t, open(t, client, Config{}), 0, sarama.OffsetOldest)
+	produce(t, client, 0, 0, 1)
+	receive(t, pc, 1)
+	if err := cluster.MoveLeader(topic, 0, 1); err != nil {
+		t.Fatal(err)
+	}
+	onFetch(cluster, func(broker int32, r *kmsg.FetchRequest) *kmsg.FetchResponse {
+		if broker != 0 {
+			return nil
+		}
+		cluster.Fake().SleepControl(func() { time.Sleep(20 * time.Millisecond) })
+		return answerTo(r, func(*kmsg.FetchResponseTopicPartition) {}) // as a follower does
+	})
+	if err := client.RefreshMetadata(topic); err != nil {
+		t.Fatal(err)
+	}
+	produce(t, client, 0, 1, 1)
+	if m := receive(t, pc, 1)[0]; m.Offset != 1 {
+		t.Errorf("offset %d", m.Offset)
+	}
+	if err := pc.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// The leader names a replica that is nearer (KIP-392); an error there leads back,
+// and so does the end of its lease.
+func TestPreferredReplicaIsFetchedFrom(t *testing.T) {
+	cluster, client := start(t, 1, func(c *sarama.Config) {
+		c.RackID = "near"
+		c.Metadata.RefreshFrequency = 300 * time.Millisecond // the lease
+	})
+	produce(t, client, 0, 0, 1)
+	var mu sync.Mutex
+	var asked []int32
+	failed := false
+	fails := func(broker int32) bool {
+		mu.Lock()
+		defer mu.Unlock()
+		if len(asked) == 0 || asked[len(asked)-1] != broker {
+			asked = append(asked, broker)
+		}
+		first := broker == 2 && !failed
+		failed = failed || first
+		return first
+	}
+	onFetch(cluster, func(broker int32, r *kmsg.FetchRequest) *kmsg.FetchResponse {
+		if r.Rack != "near" {
+			t.Errorf("rack %q", r.Rack)
+		}
+		switch {
+		case fails(broker):
+			return answerErr(r, sarama.ErrOffsetOutOfRange)
+		case broker == 0:
+			return answerTo(r, func(p *kmsg.FetchResponseTopicPartition) { p.PreferredReadReplica = 2 })
+		}
+		cluster.Fake().SleepControl(func() { time.Sleep(5 * time.Millisecond) })
+		return answerTo(r, func(*kmsg.FetchResponseTopicPartition) {})
+	})
+	pc := consume(t, open(t, client, Config{}), 0, sarama.OffsetOldest)
+	want := []int32{0, 2, 0, 2, 0, 2}
+	for begun := time.Now(); ; time.Sleep(time.Millisecond) {
+		mu.Lock()
+		got := slices.Clone(asked)
+		mu.Unlock()
+		if len(got) >= len(want) {
+			if !slices.Equal(got[:len(want)], want) {
+				t.Errorf("asked %v, want %v", got, want)
+			}
+			break
+		}
+		if time.Since(begun) > patience {
+			t.Fatalf("asked %v, want %v", got, want)
+		}
+	}
+	if err := pc.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// A broker that stops answering delays only what it leads, and that until somebody
+// else does.
+func TestFrozenBrokerIsLeft(t *testing.T) {
+	cluster, client := start(t, 3, func(c *sarama.Config) { c.Consumer.MaxWaitTime = 50 * time.Millisecond })
+	c := open(t, client, Config{Patience: 50 * time.Millisecond})
+	pcs := make([]sarama.PartitionConsumer, 3)
+	for p := range pcs {
+		pcs[p] = consume(t, c, int32(p), sarama.OffsetOldest)
+		produce(t, client, int32(p), 0, 1)
+		receive(t, pcs[p], 1)
+	}
+	if err := cluster.Freeze(0); err != nil {
+		t.Fatal(err)
+	}
+	others := func() sarama.Client {
+		c, err := sarama.NewClient(cluster.Addrs()[1:], config())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		return c
+	}
+	produce(t, others(), 1, 1, 1)
+	receive(t, pcs[1], 1)
+	if _, err := cluster.Elect(topic, 0); err != nil {
+		t.Fatal(err)
+	}
+	produce(t, others(), 0, 1, 1)
+	if m := receive(t, pcs[0], 1)[0]; m.Offset != 1 {
+		t.Errorf("offset %d", m.Offset)
+	}
+	if err := cluster.Thaw(0); err != nil {
+		t.Fatal(err)
+	}
+	if err := pcs[0].Close(); err != nil {
+		t.Errorf("a frozen broker is an error: %v", err)
+	}
+}
+
+func TestCloseInterruptsFrozenBrokers(t *testing.T) {
+	cluster, client := start(t, 3)
+	c := open(t, client, Config{})
+	for p := range int32(3) {
+		consume(t, c, p, sarama.OffsetOldest)
+	}
+	for id := range cluster.Addrs() {
+		if err := cluster.Freeze(int32(id)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		_ = c.Close()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(patience):
+		t.Error("Close hangs")
+	}
+}
+
+// However many partitions move, one metadata request is on its way at a time.
+func TestManyMovesNeedFewRequests(t *testing.T) {
+	const partitions = 300
+	cluster, client := start(t, partitions)
+	ours := open(t, client, Config{})
+	var pcs []sarama.PartitionConsumer
+	for p := range int32(partitions) {
+		pcs = append(pcs, consume(t, ours, p, sarama.OffsetOldest))
+	}
+	stats := func() Stats { return ours.(Observer).Stats() }
+	for len(ours.(Observer).Assignments()) < partitions {
+		time.Sleep(time.Millisecond)
+	}
+	if n := stats().MetadataRequests; n != 0 {
+		t.Errorf("%d metadata requests for what the client knows", n)
+	}
+	before := stats()
+	for p := range int32(partitions) {
+		if p%3 == 0 {
+			if err := cluster.MoveLeader(topic, p, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := client.RefreshMetadata(topic); err != nil {
+		t.Fatal(err)
+	}
+	for p := range int32(partitions) {
+		produce(t, client, p, 0, 1)
+		receive(t, pcs[p], 1)
+	}
+	after := stats()
+	if n := after.MetadataRequests - before.MetadataRequests; n > 10 {
+		t.Errorf("%d metadata requests for one move of %d partitions", n, partitions/3)
+	}
+}
+
+// What is set in the client's configuration goes for our connections too.
+func TestConnectionsUseTheClientsConfig(t *testing.T) {
+	var dials atomic.Int64
+	proxy := dialFunc(func(network, addr string) (net.Conn, error) {
+		dials.Add(1)
+		return net.Dial(network, addr)
+	})
+	cluster, client := start(t, 1, func(c *sarama.Config) {
+		c.ClientID = "somebody"
+		c.Net.Proxy.Enable = true
+		c.Net.Proxy.Dialer = proxy
+	})
+	var ids sync.Map
+	onFetch(cluster, func(_ int32, r *kmsg.FetchRequest) *kmsg.FetchResponse {
+		ids.Store(r.MaxBytes, true)
+		return nil
+	})
+	before := dials.Load()
+	pc := consume(t, open(t, client, Config{}), 0, sarama.OffsetOldest)
+	produce(t, client, 0, 0, 1)
+	receive(t, pc, 1)
+	if dials.Load() == before {
+		t.Error("the user's dialer was not used")
+	}
+}
+
+type dialFunc func(network, addr string) (net.Conn, error)
+
+func (f dialFunc) Dial(network, addr string) (net.Conn, error) { return f(network, addr) }
+
+func TestBackoffIsBounded(t *testing.T) {
+	sum := time.Duration(0)
+	for attempt := range 400 {
+		d := defaultBackoff(attempt)
+		most := 60 * time.Millisecond
+		switch {
+		case attempt < fastAttempts:
+			most = fastBackoff
+		case attempt >= electionsTaken:
+			most = maxBackoff
+		}
+		if d < minBackoff*8/10 || d > most*12/10 {
+			t.Errorf("attempt %d waits %v", attempt, d)
+		}
+		if sum += d; attempt == electionsTaken && (sum < 8*time.Second || sum > 13*time.Second) {
+			t.Errorf("the pace slows down after %v", sum)
+		}
+	}
+	if d := defaultBackoff(1 << 20); d < maxBackoff*8/10 {
+		t.Errorf("in the end it waits %v", d)
+	}
+}
