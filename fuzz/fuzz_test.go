@@ -23,6 +23,9 @@ func seed(f *testing.F) {
 	}
 }
 
+// enough bounds what is done with one input, however long it is.
+const enough = 400
+
 // input is what is left of a fuzzer's bytes.
 type input []byte
 

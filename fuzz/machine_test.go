@@ -55,7 +55,6 @@ func FuzzMachine(f *testing.F) {
 
 // walk takes the actions that the bytes say, as far as they are possible.
 func walk(x *model.World, in *input) error {
-	const enough = 1000
 	var all, some []model.Action
 	for range enough {
 		if len(*in) == 0 {

@@ -104,7 +104,10 @@ func FuzzMap(f *testing.F) {
 				removed = append(removed, e)
 			}
 		}
-		for len(in) > 0 {
+		for range enough {
+			if len(in) == 0 {
+				break
+			}
 			op, kind, n := in.below(10), in.byte(), in.byte()
 			key, ok := k.key(kind, n)
 			if !ok {

@@ -52,7 +52,10 @@ func FuzzRing(f *testing.F) {
 			drained = min(drained, capacity/4)
 			return n
 		}
-		for len(in) > 0 {
+		for range enough {
+			if len(in) == 0 {
+				break
+			}
 			switch op, n := in.below(8), in.byte(); op {
 			case 0, 1:
 				push()

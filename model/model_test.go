@@ -110,6 +110,10 @@ var large = []Config{
 // 4 GiB.
 var huge = []Config{
 	{
+		Name: "waits of two, and lives", Workers: 2, Conns: 2, Room: 1, Calls: 1, Batch: true, Backoff: []int{1, 2},
+		Budget: Budget{Lives: 3, Stops: 1, Triggers: 3, Refusals: 2},
+	},
+	{
 		Name: "two connections, reports and triggers", Workers: 2, Conns: 2, Room: 1, Calls: 1, Timeless: true,
 		Budget: Budget{Lives: Always, Stops: Always, Triggers: Always, Reports: Always},
 	},
