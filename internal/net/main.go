@@ -65,8 +65,12 @@ func run(ctx context.Context, results, out, rows, only string, look bool) error 
 				continue
 			}
 			c, err := l.look(ctx, d)
-			if err != nil {
-				return fmt.Errorf("%s: %s: %w", d.Name, l.name, err)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			if err != nil { // it stays open
+				fmt.Fprintf(os.Stderr, "%s: %s: no verdict: %v\n", d.Name, l.name, err)
+				continue
 			}
 			c.Key, c.Defect, c.Layer = key(d, l), d.Name, l.name
 			known[c.Key] = c

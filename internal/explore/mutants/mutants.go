@@ -56,6 +56,7 @@ type Mutant struct {
 type Suite struct {
 	Tags    string        // build tags
 	Run     string        // pattern of tests, as for go test; "" for all
+	Short   bool          // -short
 	Timeout time.Duration // for one mutant; 0 for two minutes
 	Env     []string      // more variables, as "NAME=value"
 }
@@ -157,10 +158,13 @@ func (s Suite) run(ctx context.Context, dir, temp string, m Mutant, source strin
 	if timeout == 0 {
 		timeout = 2 * time.Minute
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout+time.Minute) // the build's
+	ctx, cancel := context.WithTimeout(ctx, timeout+5*time.Minute) // the build's
 	defer cancel()
 	args := []string{"test", "-count=1", "-failfast", "-vet=off", "-v",
 		"-overlay=" + layout, "-tags=" + s.Tags, "-run=" + run, "-timeout=" + timeout.String()}
+	if s.Short {
+		args = append(args, "-short")
+	}
 	if limit, err := exec.LookPath("prlimit"); err == nil {
 		args = append(args, "-exec="+limit+" --as="+maxMemory) // some defects go round in circles, and take more each time
 	}
