@@ -216,3 +216,45 @@ func TestManifest(t *testing.T) {
 		}
 	}
 }
+
+// TestDesign checks the table of rules in DESIGN.md: it has each rule, and what it
+// says checks a rule is there; of the properties none is left out.
+func TestDesign(t *testing.T) {
+	design := readText(t, "../DESIGN.md")
+	spec := readText(t, "Mapper.tla") + readText(t, "Classic.tla")
+	var tests strings.Builder
+	files, err := filepath.Glob("../mapper/*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range files {
+		tests.WriteString(readText(t, f))
+	}
+	rules := strings.Fields("S1 S2 S3 S4 S5 S6 S7 S8 S9 S10 L1 L2 L3 L4 L5 L6 B1 B2 B3 B4")
+	for _, rule := range rules {
+		row := regexp.MustCompile(`(?m)^\| ` + rule + `\b.*$`).FindString(design)
+		if row == "" {
+			t.Errorf("DESIGN.md has no row for %s", rule)
+			continue
+		}
+		for _, m := range regexp.MustCompile("`(\\w+)`").FindAllStringSubmatch(row, -1) {
+			name, there := m[1], false
+			if strings.HasPrefix(name, "Test") {
+				there = strings.Contains(name, rule+"_") && strings.Contains(tests.String(), "func "+name)
+			} else {
+				there = strings.HasPrefix(name, rule+"_") && regexp.MustCompile(`(?m)^`+name+`\s*==`).MatchString(spec)
+			}
+			if !there {
+				t.Errorf("DESIGN.md says of %s that %s checks it, which is not there", rule, name)
+			}
+		}
+		if !strings.Contains(row, "`Test"+rule+"_`") {
+			t.Errorf("DESIGN.md names no test of %s", rule)
+		}
+	}
+	for _, m := range regexp.MustCompile(`(?m)^([SL]\d+_\w+)\s*==`).FindAllStringSubmatch(readText(t, "Mapper.tla"), -1) {
+		if !strings.Contains(design, "`"+m[1]+"`") {
+			t.Errorf("DESIGN.md says nothing of %s", m[1])
+		}
+	}
+}
