@@ -25,7 +25,8 @@ const (
 type Cluster struct {
 	conf     *sarama.Config
 	seeds    func() []string
-	requests atomic.Int64 // sent, the unanswered ones included
+	hedge    time.Duration // hedgeAfter
+	requests atomic.Int64  // sent, the unanswered ones included
 
 	mu     sync.Mutex
 	askers []*asker // in the order in which to ask: who answered last comes first
@@ -65,7 +66,7 @@ type Leader struct {
 // addresses to begin with; it is called with every question, so that it may name
 // others should all known brokers be gone.
 func NewCluster(conf *sarama.Config, seeds func() []string) *Cluster {
-	return &Cluster{conf: conf, seeds: seeds}
+	return &Cluster{conf: conf, seeds: seeds, hedge: hedgeAfter}
 }
 
 // Requests returns how many requests were sent.
@@ -138,7 +139,7 @@ func ask[T any](ctx context.Context, c *Cluster, question func(*sarama.Broker) (
 				})
 				answers <- got
 			})
-			next.Reset(hedgeAfter)
+			next.Reset(c.hedge)
 		case got := <-answers:
 			if got.err == nil {
 				c.prefer(got.from)
