@@ -59,6 +59,9 @@ type LeadersConfig struct {
 	// Check, where it is not nil, is asked before each request; its error is the
 	// answer to everyone.
 	Check func() error
+	// Addr, where it is not nil, returns the address of a broker that was not named
+	// by an answer before, "" where it is unknown.
+	Addr func(broker int32) string
 }
 
 type topicPartition struct {
@@ -294,6 +297,9 @@ func (l *Leaders) Hint(topic string, partition int32, leader Leader) bool {
 	defer l.mu.Unlock()
 	if leader.Addr == "" {
 		leader.Addr = l.brokers[leader.ID]
+	}
+	if leader.Addr == "" && l.cfg.Addr != nil {
+		leader.Addr = l.cfg.Addr(leader.ID)
 	}
 	if leader.Addr == "" {
 		return false

@@ -58,7 +58,7 @@ func newCore(client sarama.Client, cfg Config) (*core, error) {
 		closing:  make(chan struct{}),
 	}
 	c.cluster = brokers.NewCluster(c.conf, c.seeds)
-	c.leaders = brokers.NewLeaders(brokers.LeadersConfig{Cluster: c.cluster, Spawn: c.spawn, Check: c.check})
+	c.leaders = brokers.NewLeaders(brokers.LeadersConfig{Cluster: c.cluster, Spawn: c.spawn, Check: c.check, Addr: c.addr})
 	c.mapper, err = mapper.Spawn(mapper.Config{Backoff: cfg.Backoff, Logger: cfg.Logger}, c.leaders)
 	if err != nil {
 		return nil, err
@@ -80,6 +80,16 @@ func (c *core) seeds() []string {
 	}
 	slices.Sort(addrs)
 	return addrs
+}
+
+// addr returns a broker's address as the client knows it, "" where it does not.
+func (c *core) addr(broker int32) string {
+	for _, b := range c.client.Brokers() {
+		if b.ID() == broker {
+			return b.Addr()
+		}
+	}
+	return ""
 }
 
 func (c *core) check() error {

@@ -218,6 +218,65 @@ func TestManyMovesNeedFewRequests(t *testing.T) {
 	}
 }
 
+// With -1 an old leader that became a follower would go on answering (KIP-320).
+func TestFetchesCarryTheLeaderEpoch(t *testing.T) {
+	cluster, client := start(t, 1)
+	var last atomic.Int32
+	onFetch(cluster, func(_ int32, r *kmsg.FetchRequest) *kmsg.FetchResponse {
+		last.Store(r.Topics[0].Partitions[0].CurrentLeaderEpoch)
+		return nil
+	})
+	pc := consume(t, open(t, client, Config{}), 0, sarama.OffsetOldest)
+	for i := range 3 {
+		if err := client.RefreshMetadata(topic); err != nil {
+			t.Fatal(err)
+		}
+		_, epoch, err := client.LeaderAndEpoch(topic, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		produce(t, client, 0, i, 1)
+		receive(t, pc, 1)
+		if got := last.Load(); got != epoch || got < 0 {
+			t.Errorf("a fetch in epoch %d, want %d", got, epoch)
+		}
+		if err := cluster.MoveLeader(topic, 0, int32(i+1)%3); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// Who rejects a fetch may say who leads now (KIP-951): no request is needed.
+func TestHintOfARejectionIsFollowed(t *testing.T) {
+	cluster, client := start(t, 1, func(c *sarama.Config) { c.Consumer.MaxWaitTime = 20 * time.Millisecond })
+	_, epoch, err := client.LeaderAndEpoch(topic, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := open(t, client, Config{})
+	pc := consume(t, c, 0, sarama.OffsetOldest)
+	if err := cluster.MoveLeader(topic, 0, 2); err != nil {
+		t.Fatal(err)
+	}
+	onFetch(cluster, func(broker int32, r *kmsg.FetchRequest) *kmsg.FetchResponse {
+		if broker != 0 {
+			return nil
+		}
+		return answerTo(r, func(p *kmsg.FetchResponseTopicPartition) {
+			p.ErrorCode = int16(sarama.ErrNotLeaderForPartition)
+			p.CurrentLeader.LeaderID, p.CurrentLeader.LeaderEpoch = 2, epoch+1
+		})
+	})
+	produce(t, connect(t, cluster), 0, 0, 1)
+	receive(t, pc, 1)
+	if n := c.(Observer).Stats().MetadataRequests; n != 0 {
+		t.Errorf("%d metadata requests", n)
+	}
+	if err := pc.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // What is set in the client's configuration goes for our connections too.
 func TestConnectionsUseTheClientsConfig(t *testing.T) {
 	var dials atomic.Int64
