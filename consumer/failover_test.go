@@ -218,6 +218,33 @@ func TestManyMovesNeedFewRequests(t *testing.T) {
 	}
 }
 
+// A fetch that is parked delays nobody who comes later to the same broker: who is
+// assigned to it, who is resumed, and who has read what was there.
+func TestParkedFetchDelaysNobody(t *testing.T) {
+	cluster, client := start(t, 6, func(c *sarama.Config) {
+		c.Consumer.MaxWaitTime = time.Hour
+		c.Net.ReadTimeout = 2 * time.Hour
+		c.Consumer.Fetch.Default = 1 << 10
+		c.ChannelBufferSize = 1
+	})
+	produce(t, client, 3, 0, 500)
+	parked := make(chan struct{})
+	var once sync.Once
+	onFetch(cluster, func(int32, *kmsg.FetchRequest) *kmsg.FetchResponse {
+		once.Do(func() { close(parked) })
+		return nil
+	})
+	c := open(t, client, Config{})
+	idle := consume(t, c, 0, sarama.OffsetOldest)
+	<-parked
+	pc := consume(t, c, 3, sarama.OffsetOldest) // the same broker leads it
+	receive(t, pc, 300)
+	pc.Pause()
+	pc.Resume()
+	receive(t, pc, 200)
+	wantQuiet(t, idle, time.Millisecond)
+}
+
 // With -1 an old leader that became a follower would go on answering (KIP-320).
 func TestFetchesCarryTheLeaderEpoch(t *testing.T) {
 	cluster, client := start(t, 1)
