@@ -29,8 +29,8 @@ type client struct {
 // clients returns what is compared, ours first.
 func clients() []client {
 	return append(ours(),
-		client{stall.SaramaClient("sarama", saramaDefault, sarama.NewConsumerFromClient), false},
-		client{stall.SaramaClient("sarama tuned", saramaTuned, sarama.NewConsumerFromClient), false},
+		client{stall.SaramaClient("sarama", stall.SaramaDefault, sarama.NewConsumerFromClient), false},
+		client{stall.SaramaClient("sarama tuned", stall.SaramaTuned, sarama.NewConsumerFromClient), false},
 		client{franz("franz-go"), false},
 		client{franz("franz-go tuned",
 			kgo.FetchMaxWait(100*time.Millisecond),
@@ -63,25 +63,6 @@ func pick(names string) ([]client, error) {
 		picked = append(picked, all[i])
 	}
 	return picked, nil
-}
-
-// saramaDefault is what sarama gives who asks for no more than a protocol of today.
-func saramaDefault() *sarama.Config {
-	conf := sarama.NewConfig()
-	conf.Version = sarama.V4_0_0_0
-	conf.Consumer.Return.Errors = true
-	return conf
-}
-
-// saramaTuned has short timeouts and backoffs, and room for what a fetch brings.
-func saramaTuned() *sarama.Config {
-	conf := saramaDefault()
-	conf.Consumer.Retry.Backoff = 50 * time.Millisecond
-	conf.Consumer.MaxWaitTime = 100 * time.Millisecond
-	conf.Metadata.Retry.Backoff = 50 * time.Millisecond
-	conf.Net.DialTimeout, conf.Net.ReadTimeout, conf.Net.WriteTimeout = 2*time.Second, 2*time.Second, 2*time.Second
-	conf.ChannelBufferSize = 4096
-	return conf
 }
 
 func franz(name string, options ...kgo.Opt) stall.Client {

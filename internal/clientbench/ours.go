@@ -15,7 +15,7 @@ import (
 // consumer with sarama's interface, and the one that reads in batches.
 func ours() []client {
 	return []client{
-		{stall.SaramaClient("brokermap", saramaDefault, func(cl sarama.Client) (sarama.Consumer, error) {
+		{stall.SaramaClient("brokermap", stall.SaramaDefault, func(cl sarama.Client) (sarama.Consumer, error) {
 			return consumer.New(cl, consumer.Config{})
 		}), false},
 		{stall.Client{Name: "brokermap batches", Start: startReader}, false},
@@ -23,7 +23,7 @@ func ours() []client {
 }
 
 func startReader(addrs []string, topic string, partitions int, receive stall.Receive) (func(), error) {
-	cl, err := sarama.NewClient(addrs, saramaDefault())
+	cl, err := sarama.NewClient(addrs, stall.SaramaDefault())
 	if err != nil {
 		return nil, err
 	}

@@ -282,7 +282,7 @@ func (k *Kafka) Drop(broker int32) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	return dropConnections(n.port)
+	return dropConnections(n.addr())
 }
 
 // KillController ends the controller with SIGKILL: brokers go on serving, but

@@ -2,6 +2,7 @@ package kafkatest
 
 import (
 	"errors"
+	"net"
 	"os"
 	"strconv"
 	"syscall"
@@ -13,9 +14,13 @@ func childAttributes() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 }
 
-// dropConnections shuts down the sockets of this process that are connected to a
-// port of its host: whoever reads from one reads its end, on both sides.
-func dropConnections(port int) (int, error) {
+// dropConnections shuts down the sockets of this process that are connected to an
+// address: whoever reads from one reads its end, on both sides.
+func dropConnections(addr string) (int, error) {
+	to, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		return 0, err
+	}
 	files, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		return 0, err
@@ -30,14 +35,14 @@ func dropConnections(port int) (int, error) {
 		if err != nil {
 			continue // no socket, or none that is connected
 		}
-		at := -1
+		var at net.TCPAddr
 		switch peer := peer.(type) {
 		case *syscall.SockaddrInet4:
-			at = peer.Port
+			at = net.TCPAddr{IP: peer.Addr[:], Port: peer.Port}
 		case *syscall.SockaddrInet6:
-			at = peer.Port
+			at = net.TCPAddr{IP: peer.Addr[:], Port: peer.Port}
 		}
-		if at != port {
+		if at.Port != to.Port || !at.IP.Equal(to.IP) {
 			continue
 		}
 		if err := syscall.Shutdown(fd, syscall.SHUT_RDWR); err == nil {

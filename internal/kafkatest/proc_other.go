@@ -10,6 +10,6 @@ import (
 // childAttributes is empty: a process that is killed leaves its brokers behind.
 func childAttributes() *syscall.SysProcAttr { return nil }
 
-func dropConnections(int) (int, error) {
-	return 0, errors.New("kafkatest: connections to a real Kafka can be dropped on Linux only")
+func dropConnections(string) (int, error) {
+	return 0, errors.New("kafkatest: connections to Kafka can be dropped on Linux only")
 }

@@ -1,7 +1,7 @@
 package kafkatest
 
-// Testbed is what the embedded and the real cluster have in common, so that one
-// test runs on both. Broker ids begin at 0.
+// Testbed is a cluster whose leaders can be moved and whose connections dropped.
+// The same tests run on all of them. Brokers are numbered from 0.
 type Testbed interface {
 	// Addrs returns the brokers' addresses, host:port, by id.
 	Addrs() []string
@@ -23,9 +23,18 @@ type Testbed interface {
 
 	// Drop closes the connections to broker and returns how many there were.
 	Drop(broker int32) (int, error)
+
+	// Close ends the cluster. It may be called repeatedly.
+	Close()
+}
+
+// Machines is a [Testbed] whose brokers can be gone.
+type Machines interface {
+	Testbed
+
 	// Stop has broker hand over what it leads and shut down.
 	Stop(broker int32) error
-	// Kill ends broker at once. Until [Testbed.Elect] has returned it may go on
+	// Kill ends broker at once. Until [Machines.Elect] has returned it may go on
 	// being named as a leader.
 	Kill(broker int32) error
 	// Revive brings back a broker that was stopped or killed, on the same port.
@@ -37,12 +46,10 @@ type Testbed interface {
 	// of topic. The embedded cluster elects them now, where a controller would
 	// wait for the session to time out.
 	Elect(topic string, broker int32) ([]int32, error)
-
-	// Close ends the cluster. It may be called repeatedly.
-	Close()
 }
 
 var (
-	_ Testbed = (*Cluster)(nil)
-	_ Testbed = (*Kafka)(nil)
+	_ Machines = (*Cluster)(nil)
+	_ Machines = (*Kafka)(nil)
+	_ Testbed  = (*Remote)(nil)
 )

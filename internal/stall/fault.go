@@ -33,7 +33,7 @@ const session = 300 * time.Millisecond
 
 // elect has others lead in the place of a broker that is gone: the embedded
 // cluster has no controller that would.
-func elect(bed kafkatest.Testbed, topic string, broker int32) error {
+func elect(bed kafkatest.Machines, topic string, broker int32) error {
 	if _, embedded := bed.(*kafkatest.Cluster); embedded {
 		time.Sleep(session)
 	}
@@ -41,7 +41,17 @@ func elect(bed kafkatest.Testbed, topic string, broker int32) error {
 	return err
 }
 
-func revive(bed kafkatest.Testbed, broker int32) error { return bed.Revive(broker) }
+// machine returns bed where its brokers can be gone, which can has made sure of.
+func machine(bed kafkatest.Testbed) kafkatest.Machines { return bed.(kafkatest.Machines) }
+
+func canBeGone(bed kafkatest.Testbed) error {
+	if _, ok := bed.(kafkatest.Machines); !ok {
+		return errors.New("this cluster's brokers cannot be stopped from here")
+	}
+	return nil
+}
+
+func revive(bed kafkatest.Testbed, broker int32) error { return machine(bed).Revive(broker) }
 
 // controlled is a cluster that has a controller which can be gone.
 type controlled interface {
@@ -79,34 +89,38 @@ func Faults() []Fault {
 		},
 		{
 			Name: "stop", Does: "a broker shuts down in order", Lasts: 5 * time.Second, apart: true,
-			strike: func(bed kafkatest.Testbed, _ string, broker int32) error { return bed.Stop(broker) },
+			strike: func(bed kafkatest.Testbed, _ string, broker int32) error { return machine(bed).Stop(broker) },
 			undo:   revive,
+			can:    canBeGone,
 		},
 		{
 			Name: "kill", Does: "a broker dies", Lasts: 6 * time.Second, apart: true,
 			strike: func(bed kafkatest.Testbed, topic string, broker int32) error {
-				return errors.Join(bed.Kill(broker), elect(bed, topic, broker))
+				return errors.Join(machine(bed).Kill(broker), elect(machine(bed), topic, broker))
 			},
 			undo: revive,
+			can:  canBeGone,
 		},
 		{
 			Name: "freeze", Does: "a broker neither answers nor closes, for 10 s", Lasts: 10 * time.Second, Watch: 6 * time.Second,
 			strike: func(bed kafkatest.Testbed, topic string, broker int32) error {
-				return errors.Join(bed.Freeze(broker), elect(bed, topic, broker))
+				return errors.Join(machine(bed).Freeze(broker), elect(machine(bed), topic, broker))
 			},
-			undo: func(bed kafkatest.Testbed, broker int32) error { return bed.Thaw(broker) },
+			undo: func(bed kafkatest.Testbed, broker int32) error { return machine(bed).Thaw(broker) },
+			can:  canBeGone,
 		},
 		{
 			Name: "bounce", Does: "a broker restarts in order, and leads again", Watch: 5 * time.Second,
 			strike: func(bed kafkatest.Testbed, topic string, broker int32) error {
-				if err := bed.Stop(broker); err != nil {
+				if err := machine(bed).Stop(broker); err != nil {
 					return err
 				}
-				if err := bed.Revive(broker); err != nil {
+				if err := machine(bed).Revive(broker); err != nil {
 					return err
 				}
 				return bed.Settle(topic)
 			},
+			can: canBeGone,
 		},
 		{
 			Name: "controller", Does: "the controller dies, for 3 s", All: true, Lasts: 3 * time.Second, Watch: 3 * time.Second,

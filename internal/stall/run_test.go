@@ -8,6 +8,7 @@ import (
 	"github.com/IBM/sarama"
 	"go.uber.org/goleak"
 
+	"github.com/brokermap/brokermap/consumer"
 	"github.com/brokermap/brokermap/internal/kafkatest"
 )
 
@@ -19,18 +20,16 @@ func TestMain(m *testing.M) {
 
 // quick is a sarama that does not wait out its long timeouts.
 func quick() *sarama.Config {
-	conf := sarama.NewConfig()
-	conf.Version = sarama.V4_0_0_0
-	conf.Consumer.Return.Errors = true
-	conf.Consumer.Retry.Backoff = 50 * time.Millisecond
-	conf.Consumer.MaxWaitTime = 100 * time.Millisecond
-	conf.Metadata.Retry.Backoff = 50 * time.Millisecond
+	conf := SaramaTuned()
 	conf.Net.DialTimeout, conf.Net.ReadTimeout, conf.Net.WriteTimeout = time.Second, time.Second, time.Second
 	return conf
 }
 
 func clients() []Client {
-	return []Client{SaramaClient("sarama", quick, sarama.NewConsumerFromClient)}
+	return []Client{
+		SaramaClient("brokermap", SaramaDefault, func(cl sarama.Client) (sarama.Consumer, error) { return consumer.New(cl, consumer.Config{}) }),
+		SaramaClient("sarama", quick, sarama.NewConsumerFromClient),
+	}
 }
 
 // failOver runs the faults that bed can have, and checks every record.

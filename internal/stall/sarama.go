@@ -3,6 +3,7 @@ package stall
 import (
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/IBM/sarama"
 )
@@ -48,4 +49,23 @@ func SaramaClient(name string, conf func() *sarama.Config, create func(sarama.Cl
 		}
 		return stop, nil
 	}}
+}
+
+// SaramaDefault is what sarama gives who asks for no more than a protocol of today.
+func SaramaDefault() *sarama.Config {
+	conf := sarama.NewConfig()
+	conf.Version = sarama.V4_0_0_0
+	conf.Consumer.Return.Errors = true
+	return conf
+}
+
+// SaramaTuned has short timeouts and backoffs, and room for what a fetch brings.
+func SaramaTuned() *sarama.Config {
+	conf := SaramaDefault()
+	conf.Consumer.Retry.Backoff = 50 * time.Millisecond
+	conf.Consumer.MaxWaitTime = 100 * time.Millisecond
+	conf.Metadata.Retry.Backoff = 50 * time.Millisecond
+	conf.Net.DialTimeout, conf.Net.ReadTimeout, conf.Net.WriteTimeout = 2*time.Second, 2*time.Second, 2*time.Second
+	conf.ChannelBufferSize = 4096
+	return conf
 }
