@@ -4,6 +4,9 @@
 // mapper while brokers fail and leaders move, and checks every record.
 //
 // brokermap consume prints the records of a topic of any cluster.
+//
+// brokermap chaos strikes a cluster with faults and prints for how long each kept
+// records from the consumer, beside sarama's.
 package main
 
 import (
@@ -25,6 +28,7 @@ const usage = `usage: brokermap <command> [flags]
 commands:
   demo      consume through a mapper while a cluster misbehaves, and check every record
   consume   print the records of a topic
+  chaos     strike a cluster with faults, and print how long each stalls its consumers
   version   print the version
   help      print this, or with a command's name what that command does
 `
@@ -64,6 +68,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return refuse(" consume: %s (see brokermap consume -h)", oneLine(err))
 		}
 		return runConsume(ctx, o, stdout, stderr)
+	case "chaos":
+		o, err := parseChaosFlags(args)
+		if errors.Is(err, flag.ErrHelp) {
+			return emit(stdout, chaosUsage)
+		}
+		if err != nil {
+			return refuse(" chaos: %s (see brokermap chaos -h)", oneLine(err))
+		}
+		return runChaos(ctx, o, stdout, stderr)
 	case "version", "-version", "--version":
 		if len(args) > 0 {
 			return refuse(" version: argument %q: there must be none", args[0])
@@ -77,6 +90,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return emit(stdout, demoUsage)
 		case args[0] == "consume" && len(args) == 1:
 			return emit(stdout, consumeUsage)
+		case args[0] == "chaos" && len(args) == 1:
+			return emit(stdout, chaosUsage)
 		}
 		return refuse(" help: %q is no command (see brokermap help)", args[len(args)-1])
 	}
