@@ -22,33 +22,38 @@ func adminConfig() *sarama.Config {
 	return conf
 }
 
-// ask runs do on a connection to broker that is made for it.
-func (k *Kafka) ask(broker int, do func(*sarama.Broker) error) error {
-	b := sarama.NewBroker(k.nodes[broker].addr())
-	if err := b.Open(k.conf); err != nil {
+// askAt runs do on a connection to the broker at addr that is made for it.
+func askAt(conf *sarama.Config, addr string, do func(*sarama.Broker) error) error {
+	b := sarama.NewBroker(addr)
+	if err := b.Open(conf); err != nil {
 		return err
 	}
 	defer b.Close()                          //nolint:errcheck // it may not have been connected
 	if _, err := b.Connected(); err != nil { // waits for the dial
-		return fmt.Errorf("broker %d: %w", broker, err)
+		return fmt.Errorf("broker %s: %w", addr, err)
 	}
 	return do(b)
 }
 
 // askAny runs do on a connection to some broker that runs.
 func (k *Kafka) askAny(do func(*sarama.Broker) error) error {
-	for id, n := range k.nodes {
+	for _, n := range k.nodes {
 		if n.serving() {
-			return k.ask(id, do)
+			return askAt(k.conf, n.addr(), do)
 		}
 	}
 	return errors.New("kafkatest: no broker runs")
 }
 
 // view returns what broker says: of the named topics, or of all where none is.
-func (k *Kafka) view(broker int, topics ...string) (v *sarama.MetadataResponse, err error) {
-	err = k.ask(broker, func(b *sarama.Broker) error {
-		v, err = b.GetMetadata(sarama.NewMetadataRequest(k.conf.Version, topics))
+func (k *Kafka) view(broker int, topics ...string) (*sarama.MetadataResponse, error) {
+	return viewOf(k.conf, k.nodes[broker].addr(), topics...)
+}
+
+// viewOf returns what the broker at addr says, with the partitions in their order.
+func viewOf(conf *sarama.Config, addr string, topics ...string) (v *sarama.MetadataResponse, err error) {
+	err = askAt(conf, addr, func(b *sarama.Broker) error {
+		v, err = b.GetMetadata(sarama.NewMetadataRequest(conf.Version, topics))
 		return err
 	})
 	if err != nil {
@@ -56,7 +61,7 @@ func (k *Kafka) view(broker int, topics ...string) (v *sarama.MetadataResponse, 
 	}
 	for _, t := range v.Topics {
 		if t.Err != sarama.ErrNoError {
-			return nil, fmt.Errorf("broker %d: topic %s: %w", broker, t.Name, t.Err)
+			return nil, fmt.Errorf("broker %s: topic %s: %w", addr, t.Name, t.Err)
 		}
 		slices.SortFunc(t.Partitions, func(a, b *sarama.PartitionMetadata) int { return cmp.Compare(a.ID, b.ID) })
 	}

@@ -15,6 +15,7 @@ import (
 // methods may be called concurrently.
 type Remote struct {
 	admin sarama.ClusterAdmin
+	conf  *sarama.Config
 	ids   []int32  // by number
 	addrs []string // likewise
 
@@ -25,7 +26,8 @@ type Remote struct {
 
 // Connect connects to the cluster of which some brokers have these addresses.
 func Connect(addrs []string) (*Remote, error) {
-	admin, err := sarama.NewClusterAdmin(addrs, adminConfig())
+	conf := adminConfig()
+	admin, err := sarama.NewClusterAdmin(addrs, conf)
 	if err != nil {
 		return nil, fmt.Errorf("kafkatest: brokers %v: %w", addrs, err)
 	}
@@ -34,7 +36,7 @@ func Connect(addrs []string) (*Remote, error) {
 		return nil, errors.Join(fmt.Errorf("kafkatest: brokers %v: %w", addrs, err), admin.Close())
 	}
 	slices.SortFunc(brokers, func(a, b *sarama.Broker) int { return int(a.ID() - b.ID()) })
-	r := &Remote{admin: admin}
+	r := &Remote{admin: admin, conf: conf}
 	for _, b := range brokers {
 		r.ids, r.addrs = append(r.ids, b.ID()), append(r.addrs, b.Addr())
 	}
@@ -81,32 +83,34 @@ func (r *Remote) CreateTopic(topic string, partitions int32) error {
 	})
 }
 
-// partitions returns a topic's, in their order.
-func (r *Remote) partitions(topic string) ([]*sarama.PartitionMetadata, error) {
-	all, err := r.admin.DescribeTopics([]string{topic})
-	switch {
-	case err != nil:
-		return nil, err
-	case len(all) != 1:
-		return nil, fmt.Errorf("the answer has %d topics", len(all))
-	case all[0].Err != sarama.ErrNoError:
-		return nil, all[0].Err
+// partitions returns a topic's, in their order, as some broker knows them.
+func (r *Remote) partitions(topic string) (partitions []*sarama.PartitionMetadata, err error) {
+	for _, addr := range r.addrs {
+		v, viewErr := viewOf(r.conf, addr, topic)
+		if viewErr == nil {
+			return v.Topics[0].Partitions, nil
+		}
+		err = errors.Join(err, viewErr)
 	}
-	partitions := all[0].Partitions
-	slices.SortFunc(partitions, func(a, b *sarama.PartitionMetadata) int { return int(a.ID - b.ID) })
-	return partitions, nil
+	return nil, err
 }
 
-// await polls until check returns nil for all partitions.
+// await polls until check returns nil for all partitions, as every broker knows
+// them.
 func (r *Remote) await(topic string, check func(*sarama.PartitionMetadata) error) error {
 	err := poll(context.Background(), func() error {
-		partitions, err := r.partitions(topic)
-		for _, p := range partitions {
-			if err == nil {
-				err = check(p)
+		for _, addr := range r.addrs {
+			v, err := viewOf(r.conf, addr, topic)
+			if err != nil {
+				return err
+			}
+			for _, p := range v.Topics[0].Partitions {
+				if err := check(p); err != nil {
+					return fmt.Errorf("broker %s: %w", addr, err)
+				}
 			}
 		}
-		return err
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("kafkatest: %s: %w", topic, err)
