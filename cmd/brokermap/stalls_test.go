@@ -2,10 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/brokermap/brokermap/internal/kafkatest"
 	"github.com/brokermap/brokermap/internal/stall"
 )
 
@@ -25,6 +27,29 @@ func TestChaosOnEmbeddedCluster(t *testing.T) {
 	}
 	if !strings.Contains(stderr, "round 1, drop: ") || strings.Count(stderr, "\n") != 1 {
 		t.Errorf("stderr %q, want a line for the trial", stderr)
+	}
+}
+
+func TestKafkaChaosOfRemoteCluster(t *testing.T) {
+	if os.Getenv(kafkatest.WantKafka) == "" {
+		t.Skip(kafkatest.ErrNotWanted)
+	}
+	k, err := kafkatest.StartKafka(t.Context(), kafkatest.KafkaConfig{Logf: t.Logf})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer k.Close()
+	args := append(strings.Fields("chaos -faults move,drop -clients brokermap -json -brokers"), k.Addrs()[0])
+	status, stdout, stderr := invoke(t.Context(), args...)
+	var got chaosJSON
+	if err := json.Unmarshal([]byte(stdout), &got); err != nil || status != 0 || len(got.Trials) != 2 || got.Records["brokermap"].Received == 0 {
+		t.Errorf("status %d, stdout %q (%v), stderr %q", status, stdout, err, stderr)
+	}
+	for _, bad := range []string{"stop", "kill", "freeze", "bounce", "controller"} {
+		status, _, stderr := invoke(t.Context(), "chaos", "-faults", bad, "-brokers", k.Addrs()[0])
+		if status != 2 || !strings.Contains(stderr, bad) || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%s: status %d, stderr %q, want 2 and one line", bad, status, stderr)
+		}
 	}
 }
 
