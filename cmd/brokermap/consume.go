@@ -24,6 +24,7 @@ type dump struct {
 	out     *bufio.Writer
 	errs    io.Writer
 	status  *status // nil where nobody looks
+	shared  bool    // stdout is a terminal, too: records and status take turns
 
 	printed atomic.Int64
 	failed  bool // a partition ended early
@@ -58,6 +59,7 @@ func runConsume(ctx context.Context, o consumeOptions, stdout, stderr io.Writer)
 	if err != nil {
 		return refuse(err)
 	}
+	c.shared = isTerminal(stdout)
 	if isTerminal(stderr) {
 		c.status = newStatus(stderr, &c.printed, c.lag)
 		defer c.status.end()
@@ -217,7 +219,7 @@ func (c *dump) run(ctx context.Context) error {
 
 // print prints a batch, and says whether it is to go on.
 func (c *dump) print(batch *consumer.Batch) (more bool, err error) {
-	if c.status != nil {
+	if c.status != nil && c.shared {
 		c.status.hide()
 	}
 	end, bounded := c.ends[batch.Partition]
