@@ -105,7 +105,7 @@ var defects = []defect{
 	{Name: "stop and respawn cancel out", By: "explorer", Classic: 4, Spec: "EpochLost/L1_AtRest", File: loopGo,
 		Old: "(!alive || s.on.epoch != epochOf(w))", New: "!alive"},
 	{Name: "a notification waits for ever once the mapper has ended", By: "contract", Classic: 5, File: notifyGo,
-		Old: "\tif e == nil {\n\t\tm.counters.unknownWorkers.Inc()\n\t\treturn\n\t}\n\tm.trace.begin()\n\tlast :=", New: "\tif m.gate.empty() {\n\t\tselect {}\n\t}\n\tif e == nil {\n\t\treturn\n\t}\n\tlast :="},
+		Old: "func (m *T) OnWorkerStopped(w Worker) {\n", New: "func (m *T) OnWorkerStopped(w Worker) {\n\tif m.gate.empty() {\n\t\tselect {}\n\t}\n"},
 	{Name: "a hint that finds the ring full is lost", By: "explorer", Spec: "OverflowForgets/L2_AtRest", File: notifyGo,
 		Old: "\traise(&m.overflow)\n", New: ""},
 	{Name: "Stop is called by the mapper's own goroutine", By: "contract", Classic: 8, Spec: "SpawnsCount/S10_Isolation", File: callsGo,
