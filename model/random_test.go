@@ -13,7 +13,7 @@ import (
 func init() {
 	// The command line has the last word.
 	flags := map[string]string{
-		"rapid.checks":     "2000",
+		"rapid.checks":     cmp.Or(os.Getenv("BROKERMAP_CHECKS"), "2000"),
 		"rapid.shrinktime": cmp.Or(os.Getenv("BROKERMAP_SHRINKTIME"), "10s"),
 		"rapid.nofailfile": "true", // the scenario that is printed says more, and seeded defects fail on purpose
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -26,6 +27,10 @@ type layer struct {
 	covers []string
 	// spec: it looks at the specification.
 	spec bool
+	// traces: the suite, in package of, writes traces, whatever it says itself; the
+	// tests of dir look at them.
+	traces mutants.Suite
+	of     string
 }
 
 const own = "own"
@@ -71,6 +76,11 @@ var layers = []layer{
 		name: "explorer", what: "every interleaving of small programs, `-tags explore`, of the lock-free parts and of the shell",
 		dir: own, covers: slices.Concat(shell, lockFree), suite: mutants.Suite{Tags: "explore", Run: "^TestExplore"},
 	},
+	{
+		name: "traces", what: "what mappers with the defect have written in 150 random runs, held against the specification, `TestTraces` in `tla/`",
+		dir: "tla", covers: all, suite: mutants.Suite{Run: "^TestTraces$", Env: []string{"BROKERMAP_TLC=1"}},
+		of: "model", traces: mutants.Suite{Tags: "trace", Run: "^TestRandomMapper$", Env: []string{"BROKERMAP_CHECKS=150", "BROKERMAP_SHRINKTIME=1ms"}},
+	},
 }
 
 // sees reports that the layer can see the defect.
@@ -83,8 +93,11 @@ func (l layer) sees(d defect) bool {
 
 // look has the layer look for d.
 func (l layer) look(ctx context.Context, d defect) (cell, error) {
-	if l.spec {
+	switch {
+	case l.spec:
 		return l.check(ctx, d)
+	case l.of != "":
+		return l.validate(ctx, d)
 	}
 	dir := l.dir
 	if dir == own {
@@ -102,6 +115,76 @@ func (l layer) look(ctx context.Context, d defect) (cell, error) {
 	}
 	return cell{Caught: v.Caught, By: v.By, Took: max(v.Took, 1)}, err
 }
+
+// validate has mappers with d write traces, and the layer's tests look at them.
+func (l layer) validate(ctx context.Context, d defect) (cell, error) {
+	began := time.Now()
+	dir, err := os.MkdirTemp("", "traces")
+	if err != nil {
+		return cell{}, err
+	}
+	defer os.RemoveAll(dir) //nolint:errcheck // a directory too many is no verdict
+	file, err := filepath.Rel(l.of, d.File)
+	if err != nil {
+		return cell{}, err
+	}
+	s := l.traces
+	s.Timeout = patience
+	s.Env = append(slices.Clone(s.Env), "BROKERMAP_TRACE="+dir)
+	if _, err := s.Test(ctx, l.of, mutants.Mutant{Name: d.Name, File: file, Old: d.Old, New: d.New}); err != nil {
+		return cell{}, err
+	}
+	switch n, err := whole(dir); {
+	case err != nil:
+		return cell{}, err
+	case n == 0: // it has crashed at once
+		return cell{Took: time.Since(began)}, nil
+	}
+	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-v", "-timeout=20m", "-run="+l.suite.Run, ".")
+	cmd.Dir = l.dir
+	cmd.Env = append(os.Environ(), append(l.suite.Env, "BROKERMAP_TRACE="+dir)...)
+	out, err := cmd.CombinedOutput()
+	if ctx.Err() != nil {
+		return cell{}, ctx.Err()
+	}
+	by := rejected.FindStringSubmatch(string(out))
+	switch {
+	case err == nil:
+		by = []string{"", ""}
+	case by == nil:
+		return cell{}, fmt.Errorf("no verdict on the traces: %w\n%s", err, out)
+	}
+	return cell{Caught: err != nil, By: by[1], Took: time.Since(began)}, nil
+}
+
+// whole cuts the traces in dir where a mapper that crashed has stopped writing,
+// and returns how many there are.
+func whole(dir string) (n int, err error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*.trace"))
+	if err != nil {
+		return 0, err
+	}
+	for _, f := range files {
+		text, err := os.ReadFile(f)
+		if err != nil {
+			return 0, err
+		}
+		text = text[:bytes.LastIndexByte(text, '\n')+1]
+		if bytes.Count(text, []byte{'\n'}) < 2 {
+			err = os.Remove(f)
+		} else {
+			n++
+			err = os.WriteFile(f, text, 0o600)
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}
+
+// rejected is what TestTraces says of a trace that TLC did not go along with.
+var rejected = regexp.MustCompile(`(?m)^ *trace_test\.go:\d+: \S+: (\w+ after \d+ of \d+ events)`)
 
 var verdict = regexp.MustCompile(`(?m)^ *\w+\.go:\d+: (\w+) after \d+ states`)
 
