@@ -114,7 +114,7 @@ var defects = []defect{
 		Old: "\tx.Value.fail(err)\n\tm.flag()\n", New: ""},
 	{Name: "the release of the last lease tells nobody", By: "explorer", Spec: "UnpinnedLost/L4_AtRest", File: leaseGo,
 		Old: "\t\traise(&l.x.Value.unpinned)\n", New: ""},
-	{Name: "a life begins after Stop", By: "contract", Spec: "LifeAfterClose/L5_NoLifeBegins", File: slotGo,
+	{Name: "a life begins after Stop", By: "explorer", Spec: "LifeAfterClose/L5_NoLifeBegins", File: slotGo,
 		Old: "\t\tif n&gateClosed != 0 {\n\t\t\treturn false\n\t\t}\n\t\tif g.word.CompareAndSwap(n, n+1) {", New: "\t\tif g.word.CompareAndSwap(n, n+1) {"},
 	{Name: "the trigger is not taken back when a resolution starts", By: "contract", Spec: "ClearsLate/L2_AtRest", File: loopGo,
 		Old: "\t\tl.workers[f.Worker].Value.answer()\n", New: ""},

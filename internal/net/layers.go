@@ -77,8 +77,8 @@ var layers = []layer{
 		dir: own, covers: slices.Concat(shell, lockFree), suite: mutants.Suite{Tags: "explore", Run: "^TestExplore"},
 	},
 	{
-		name: "traces", what: "what mappers with the defect have written in 150 random runs, held against the specification, `TestTraces` in `tla/`",
-		dir: "tla", covers: all, suite: mutants.Suite{Run: "^TestTraces$", Env: []string{"BROKERMAP_TLC=1"}},
+		name: "traces", what: "what mappers with the defect have written in 150 random runs, held against the specification, `TestTraces` in `tla/`; of the shell alone",
+		dir: "tla", covers: shell, suite: mutants.Suite{Run: "^TestTraces$", Env: []string{"BROKERMAP_TLC=1"}},
 		of: "model", traces: mutants.Suite{Tags: "trace", Run: "^TestRandomMapper$", Env: []string{"BROKERMAP_CHECKS=150", "BROKERMAP_SHRINKTIME=1ms"}},
 	},
 }
