@@ -20,13 +20,13 @@ func (c *channel) get() *channel                      { return c }
 
 type (
 	own struct { // embeds a Slot, not as the first field
-		name string
+		_ string
 		mapper.Slot
 		channel
 	}
 	inner  struct{ own }
 	nested struct { // embeds a struct that does
-		n int
+		_ int
 		inner
 	}
 	shared struct { // has somebody else's
@@ -35,10 +35,10 @@ type (
 	}
 	sharedOwner struct { // embeds a struct that has, by a pointer
 		*own
-		n int
+		_ int
 	}
 	hidden struct { // has a Slot that is no part of it
-		slot mapper.Slot
+		_ mapper.Slot
 		channel
 	}
 	other struct {
@@ -47,7 +47,7 @@ type (
 	}
 )
 
-type channelled interface {
+type channeled interface {
 	mapper.Worker
 	get() *channel
 }
@@ -57,15 +57,15 @@ type channelled interface {
 func TestSlot_EveryKindOfWorker(t *testing.T) {
 	common := new(mapper.Slot)
 	elsewhere := &own{}
-	kinds := map[string]func() channelled{
-		"own":            func() channelled { return &own{} },
-		"nested":         func() channelled { return &nested{} },
-		"shared":         func() channelled { return &shared{Slot: common} },
-		"nil":            func() channelled { return &shared{} },
-		"shared, nested": func() channelled { return &sharedOwner{own: &own{}} },
-		"hidden":         func() channelled { return &hidden{} },
-		"other":          func() channelled { return &other{} },
-		"owned":          func() channelled { return elsewhere },
+	kinds := map[string]func() channeled{
+		"own":            func() channeled { return &own{} },
+		"nested":         func() channeled { return &nested{} },
+		"shared":         func() channeled { return &shared{Slot: common} },
+		"nil":            func() channeled { return &shared{} },
+		"shared, nested": func() channeled { return &sharedOwner{own: &own{}} },
+		"hidden":         func() channeled { return &hidden{} },
+		"other":          func() channeled { return &other{} },
+		"owned":          func() channeled { return elsewhere },
 	}
 	for first, make1 := range kinds { // whose Slots the mapper uses, if it can
 		t.Run(first, func(t *testing.T) {
@@ -84,7 +84,7 @@ func TestSlot_EveryKindOfWorker(t *testing.T) {
 				}
 				ms[i] = m
 			}
-			var ws []channelled
+			var ws []channeled
 			for range 2 {
 				ws = append(ws, make1())
 				for _, other := range kinds {

@@ -179,8 +179,8 @@ func (l *loop) takeHints() {
 		})
 		return
 	}
-	for i := 0; i < len(l.workers); i++ { // a look may add one
-		if e := l.workers[i]; e != nil {
+	for _, e := range l.workers {
+		if e != nil {
 			l.lookAt(e)
 		}
 	}
@@ -292,7 +292,7 @@ func (l *loop) takeFlags() {
 // events that they have led to.
 func (l *loop) step(ev assign.Event) {
 	l.stepOnly(ev)
-	for i := 0; i < len(l.follows); i++ { // these may have others follow
+	for i := 0; i < len(l.follows); i++ { //nolint:intrange // these may have others follow
 		l.stepOnly(l.follows[i])
 	}
 	l.follows = l.follows[:0]

@@ -91,8 +91,9 @@ func (b *book) check(x *World, ev assign.Event, effects []assign.Effect) {
 	}
 	e := entry{book: b, x: x, is: is, now: x.now, effects: x.wanted[:0]}
 	e.enter(ev)
-	got := append(x.got[:0], effects...)
-	x.wanted, x.got = e.effects, got
+	x.got = append(x.got[:0], effects...)
+	got := x.got
+	x.wanted = e.effects
 	slices.SortFunc(e.effects, compareEffects)
 	slices.SortFunc(got, compareEffects)
 	if !slices.Equal(e.effects, got) {

@@ -238,7 +238,8 @@ func TestDesign(t *testing.T) {
 			continue
 		}
 		for _, m := range regexp.MustCompile("`(\\w+)`").FindAllStringSubmatch(row, -1) {
-			name, there := m[1], false
+			name := m[1]
+			var there bool
 			if strings.HasPrefix(name, "Test") {
 				there = strings.Contains(name, rule+"_") && strings.Contains(tests.String(), "func "+name)
 			} else {
