@@ -303,3 +303,43 @@ func TestThrottlingIsHeeded(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A version that the broker does not speak is reported, by theirs and by ours, and
+// not asked for in a storm.
+func TestUnsupportedVersionIsReported(t *testing.T) {
+	for _, name := range []string{"sarama", "ours"} {
+		t.Run(name, func(t *testing.T) {
+			cluster, client := start(t, 1, func(c *sarama.Config) {
+				c.Version = sarama.V0_10_2_0 // Fetch v3
+				c.ApiVersionsRequest = false
+			})
+			var fetches atomic.Int64
+			onFetch(cluster, func(int32, *kmsg.FetchRequest) *kmsg.FetchResponse {
+				fetches.Add(1)
+				return nil
+			})
+			c, err := sarama.NewConsumerFromClient(client)
+			if name == "ours" {
+				c, err = New(client, Config{})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = c.Close() }()
+			pc, err := c.ConsumePartition(topic, 0, sarama.OffsetOldest)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := nextError(t, pc); err == nil {
+				t.Error("no error")
+			}
+			time.Sleep(200 * time.Millisecond)
+			if n := fetches.Load(); n > 30 {
+				t.Errorf("%d fetches", n)
+			}
+			if err := pc.Close(); err != nil {
+				t.Logf("Close() = %v", err)
+			}
+		})
+	}
+}
