@@ -19,7 +19,9 @@ func TestUnreadPartitionStarvesNobody(t *testing.T) {
 		c.ChannelBufferSize = 1
 		c.Consumer.Fetch.Default = 512
 	})
-	produce(t, client, 0, 0, 2000)
+	for i := range 40 {
+		produce(t, client, 0, 50*i, 50) // a batch is more than a fetch asks for
+	}
 	c := open(t, client, Config{})
 	unread := consume(t, c, 0, sarama.OffsetOldest)
 	read := consume(t, c, 3, sarama.OffsetOldest) // the same broker leads it
@@ -82,7 +84,10 @@ func TestPreferredReplicaIsFetchedFrom(t *testing.T) {
 			asked = append(asked, broker)
 		}
 		first := broker == 2 && !failed
-		failed = failed || first
+		if first {
+			failed = true
+			asked = append(asked, -1)
+		}
 		return first
 	}
 	onFetch(cluster, func(broker int32, r *kmsg.FetchRequest) *kmsg.FetchResponse {
@@ -99,7 +104,7 @@ func TestPreferredReplicaIsFetchedFrom(t *testing.T) {
 		return answerTo(r, func(*kmsg.FetchResponseTopicPartition) {})
 	})
 	pc := consume(t, open(t, client, Config{}), 0, sarama.OffsetOldest)
-	want := []int32{0, 2, 0, 2, 0, 2}
+	want := []int32{0, 2, -1, 0, 2, 0, 2}
 	for begun := time.Now(); ; time.Sleep(time.Millisecond) {
 		mu.Lock()
 		got := slices.Clone(asked)
@@ -143,6 +148,11 @@ func TestFrozenBrokerIsLeft(t *testing.T) {
 	}
 	produce(t, others(), 1, 1, 1)
 	receive(t, pcs[1], 1)
+	for begun := time.Now(); c.(Observer).Stats().MetadataRequests == 0; time.Sleep(time.Millisecond) {
+		if time.Since(begun) > patience { // it finds nothing new, and goes on looking
+			t.Fatal("nobody looks for another leader")
+		}
+	}
 	if _, err := cluster.Elect(topic, 0); err != nil {
 		t.Fatal(err)
 	}

@@ -151,3 +151,33 @@ func TestReaderCloseEndsLoops(t *testing.T) {
 		t.Error("a batch of a closed reader")
 	}
 }
+
+// A batch is not overwritten before the loop asks for the next one, though fetches
+// go on meanwhile.
+func TestBatchIsValidUntilTheNext(t *testing.T) {
+	_, client := start(t, 1, func(c *sarama.Config) { c.Consumer.Fetch.Default = 8 << 10 })
+	const records = 5000
+	for i := range 10 {
+		produce(t, client, 0, i*records/10, records/10)
+	}
+	r := read(t, client, Config{FetchesAhead: 1})
+	if err := r.Add(topic, 0, sarama.OffsetOldest); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for b, err := range r.Batches(bounded(t)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Millisecond) // the next answers come
+		for i := range b.Records {
+			if rec := &b.Records[i]; string(rec.Value) != fmt.Sprintf("v%d", rec.Offset) {
+				t.Fatalf("value %q at offset %d", rec.Value, rec.Offset)
+			}
+		}
+		if n += len(b.Records); n == records {
+			return
+		}
+	}
+	t.Errorf("%d records", n)
+}
