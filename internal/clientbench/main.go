@@ -24,6 +24,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -49,6 +50,7 @@ type options struct {
 	what          []string
 	clients       string
 	faults        string
+	partitions    []int
 	rounds, trial int
 	quick         bool
 	soak          time.Duration
@@ -56,7 +58,7 @@ type options struct {
 
 func run(ctx context.Context) error {
 	var o options
-	var clusters, what string
+	var clusters, what, partitions string
 	flag.StringVar(&o.out, "out", "", "directory for clients.md and clients.svg; none: the tables go to standard output")
 	flag.StringVar(&o.raw, "raw", "", "file that is to keep the results, for -in")
 	flag.StringVar(&o.in, "in", "", "show these results, files of -raw separated by commas, instead of measuring")
@@ -64,6 +66,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&what, "what", "throughput,latency,storm,stall", "of these; and soak, where only the first client is looked at")
 	flag.StringVar(&o.clients, "clients", "", "only these, separated by commas")
 	flag.StringVar(&o.faults, "faults", "none,move,drop,stop,kill,freeze,bounce,controller", "of stall")
+	flag.StringVar(&partitions, "partitions", "12,1000", "of the topics of throughput")
 	flag.IntVar(&o.rounds, "rounds", 5, "of throughput and latency")
 	flag.IntVar(&o.trial, "trials", 10, "of each fault; half of them on the embedded cluster")
 	flag.BoolVar(&o.quick, "quick", false, "a tenth of the records, one round, one trial: to see that it runs")
@@ -77,6 +80,13 @@ func run(ctx context.Context) error {
 		return runChild()
 	}
 	o.clusters, o.what = strings.Split(clusters, ","), strings.Split(what, ",")
+	for n := range strings.SplitSeq(partitions, ",") {
+		p, err := strconv.Atoi(n)
+		if err != nil || p < 1 || p > 10_000 {
+			return fmt.Errorf("-partitions: %q must be a whole number from 1 to 10000", n)
+		}
+		o.partitions = append(o.partitions, p)
+	}
 	if o.quick {
 		o.rounds, o.trial = 1, 1
 	}
@@ -220,13 +230,18 @@ func all(ctx context.Context, o options) (results, error) {
 
 // together has a cluster that can be disturbed.
 func together(cluster string, do func(kafkatest.Testbed) error) error {
+	return on(cluster, 3, do)
+}
+
+// on has a cluster whose partitions have so many replicas, where it has any.
+func on(cluster string, replicas int, do func(kafkatest.Testbed) error) error {
 	var bed kafkatest.Testbed
 	var err error
 	switch cluster {
 	case "kfake":
 		bed, err = kafkatest.Start(kafkatest.Config{})
 	case "kafka":
-		bed, err = kafkatest.StartKafka(context.Background(), kafkatest.KafkaConfig{Logf: report})
+		bed, err = kafkatest.StartKafka(context.Background(), kafkatest.KafkaConfig{Replicas: replicas, Logf: report})
 	default:
 		err = fmt.Errorf("%q is no cluster", cluster)
 	}
@@ -240,7 +255,7 @@ func together(cluster string, do func(kafkatest.Testbed) error) error {
 // alone has a cluster whose CPU time nobody takes for the client's.
 func alone(cluster string, do func(addrs []string, bed kafkatest.Testbed) error) error {
 	if cluster != "kfake" {
-		return together(cluster, func(bed kafkatest.Testbed) error { return do(bed.Addrs(), bed) })
+		return on(cluster, 1, func(bed kafkatest.Testbed) error { return do(bed.Addrs(), bed) })
 	}
 	p, err := start(task{Kind: "serve"})
 	if err != nil {

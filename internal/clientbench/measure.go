@@ -32,9 +32,9 @@ type throughputResult struct {
 }
 
 func throughput(ctx context.Context, o options, picked []client, addrs []string, bed kafkatest.Testbed) ([]throughputResult, error) {
-	shapes := []shape{
-		{12, 100, 1_000_000}, {12, 1024, 250_000},
-		{1000, 100, 1_000_000}, {1000, 1024, 250_000},
+	var shapes []shape
+	for _, p := range o.partitions {
+		shapes = append(shapes, shape{p, 100, 1_000_000}, shape{p, 1024, 250_000})
 	}
 	var all []throughputResult
 	for _, s := range shapes {
