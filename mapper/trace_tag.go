@@ -3,7 +3,6 @@
 package mapper
 
 import (
-	"bufio"
 	"fmt"
 	"maps"
 	"os"
@@ -26,7 +25,6 @@ import (
 type tracer struct {
 	mu   sync.Mutex
 	file *os.File // nil: nothing is to be traced
-	out  *bufio.Writer
 	l    *loop
 
 	names   map[Worker]string
@@ -54,7 +52,7 @@ func (t *tracer) open(l *loop) {
 	if err != nil {
 		panic(fmt.Sprintf("mapper: BROKERMAP_TRACE: %v", err))
 	}
-	t.l, t.file, t.out = l, file, bufio.NewWriter(file)
+	t.l, t.file = l, file
 	t.names, t.views, t.conns = map[Worker]string{}, map[string]string{}, map[string]string{}
 	t.rooms = map[assign.Worker]int{}
 	t.line("Spawn", fmt.Sprintf("batch |-> %s", boolean(l.m.batch != nil)), fmt.Sprintf("calls |-> %d", l.m.cfg.MaxConcurrentResolves))
@@ -211,9 +209,6 @@ func (t *tracer) finished() {
 		return
 	}
 	t.line("Finish")
-	if err := t.out.Flush(); err != nil {
-		panic(err)
-	}
 	if err := t.file.Close(); err != nil {
 		panic(err)
 	}
@@ -392,7 +387,8 @@ func (t *tracer) knownConns() map[string]string {
 
 func (t *tracer) line(what string, fields ...string) {
 	fields = append([]string{field("do", quote(what))}, fields...)
-	if _, err := t.out.WriteString("[" + strings.Join(fields, ", ") + "]\n"); err != nil {
+	// At once: what a program that crashes has written until then is a trace as well.
+	if _, err := t.file.WriteString("[" + strings.Join(fields, ", ") + "]\n"); err != nil {
 		panic(err)
 	}
 }

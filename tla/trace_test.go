@@ -30,17 +30,16 @@ func TestTraces(t *testing.T) {
 			{"test", "-tags", "trace", "-count=1", "-run", "^TestTraced$", "./mapper"},
 			{"run", "-tags", "trace", "./cmd/brokermap", "demo", "-duration", "3s", "-seed", "1", "-json"},
 		} {
-			record(t, dir, args...)
+			if err := record(dir, args...); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	traces := readTraces(t, dir)
 	if len(traces) < minTraces && os.Getenv("BROKERMAP_TRACE") == "" {
 		t.Errorf("%d traces, want %d at least", len(traces), minTraces)
 	}
-	batches := map[string][]trace{}
-	for _, r := range traces {
-		batches[r.constants] = append(batches[r.constants], r)
-	}
+	batches := batchesOf(traces)
 	for _, constants := range slices.Sorted(maps.Keys(batches)) {
 		t.Run(constants, func(t *testing.T) {
 			t.Parallel()
@@ -55,14 +54,14 @@ func TestTraces(t *testing.T) {
 }
 
 // record runs the go command at the module's root.
-func record(t *testing.T, dir string, args ...string) {
-	t.Helper()
+func record(dir string, args ...string) error {
 	cmd := exec.Command("go", args...)
 	cmd.Dir = ".."
 	cmd.Env = append(os.Environ(), "BROKERMAP_TRACE="+dir)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, tail(string(out)))
+		return fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, tail(string(out)))
 	}
+	return nil
 }
 
 // trace is what a mapper has written.
@@ -78,6 +77,15 @@ var (
 	reHeader = regexp.MustCompile(`^\[do \|-> "Spawn", batch \|-> (\w+), calls \|-> (\d+)\]$`)
 	reName   = regexp.MustCompile(`"([wc]\d+)"`)
 )
+
+// batchesOf returns those that one run of TLC can validate, by their constants.
+func batchesOf(traces []trace) map[string][]trace {
+	batches := map[string][]trace{}
+	for _, r := range traces {
+		batches[r.constants] = append(batches[r.constants], r)
+	}
+	return batches
+}
 
 func readTraces(t *testing.T, dir string) []trace {
 	t.Helper()
