@@ -366,3 +366,45 @@ func TestBackoffIsBounded(t *testing.T) {
 		t.Errorf("in the end it waits %v", d)
 	}
 }
+
+// What a broker that was left answers late is not delivered, though it serves other
+// partitions still.
+func TestLateAnswerIsDropped(t *testing.T) {
+	cluster, client := start(t, 6, func(c *sarama.Config) { c.Consumer.MaxWaitTime = 20 * time.Millisecond })
+	late := make(chan struct{})
+	onFetch(cluster, func(broker int32, r *kmsg.FetchRequest) *kmsg.FetchResponse {
+		select {
+		case <-late:
+			return nil
+		default:
+		}
+		if broker != 0 {
+			return nil
+		}
+		cluster.Fake().SleepControl(func() { <-late })
+		return answerTo(r, func(p *kmsg.FetchResponseTopicPartition) {
+			if p.Partition == 0 {
+				p.RecordBatches = encoded(0, 10)
+			}
+		})
+	})
+	c := open(t, client, Config{Patience: 20 * time.Millisecond})
+	moved, stays := consume(t, c, 0, sarama.OffsetOldest), consume(t, c, 3, sarama.OffsetOldest)
+	if err := cluster.MoveLeader(topic, 0, 1); err != nil {
+		t.Fatal(err)
+	}
+	other := connect(t, cluster)
+	produce(t, other, 0, 0, 10)
+	receive(t, moved, 10)
+	close(late)
+	wantQuiet(t, moved, 50*time.Millisecond)
+	produce(t, other, 0, 10, 1)
+	if m := receive(t, moved, 1)[0]; m.Offset != 10 {
+		t.Errorf("offset %d", m.Offset)
+	}
+	for _, pc := range []sarama.PartitionConsumer{moved, stays} {
+		if err := pc.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
