@@ -3,7 +3,6 @@ package consumer
 import (
 	"context"
 	"flag"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -130,5 +129,4 @@ func BenchmarkConsume(b *testing.B) {
 			b.ReportMetric(0, "ns/op")
 		})
 	}
-	_ = fmt.Sprint
 }
