@@ -145,6 +145,7 @@ func read(files []string) (results, error) {
 			all = r
 			continue
 		}
+		all.Load += ", " + r.Load // when each began
 		for cluster, c := range r.Clusters {
 			into := all.cluster(cluster)
 			if c.Throughput != nil {

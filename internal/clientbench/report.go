@@ -25,7 +25,8 @@ func markdown(res results) []byte {
 
 Made by `+"`go -C internal/clientbench run . -out ../../docs`"+`; see there for its flags, and for what is measured how.
 
-%d cores, %s, a load average of %s when it began. Three brokers on loopback, on the same cores. Only what stands side
+%d cores, %s; load average when a run began: %s. **What else ran decides the single milliseconds, and the worst
+figures**: compare with the control, and on a busy machine trust CPU time more than rates. Three brokers on loopback, on the same cores. Only what stands side
 by side compares: sarama v1.61.1, franz-go v1.22.2, librdkafka 2.11.1 through confluent-kafka-go, kafka-go v0.4.51.
 Each has its default settings (kafka-go: MaxWait 500 ms, since with its 10 s it is no match); the tuned ones have
 timeouts and backoffs of 50 ms to 2 s, and sarama a channel of 4096.

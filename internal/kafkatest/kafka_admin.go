@@ -133,7 +133,44 @@ func (k *Kafka) CreateTopic(topic string, partitions int32) error {
 	if err != nil {
 		return fmt.Errorf("kafkatest: create topic %s: %w", topic, err)
 	}
-	return k.everywhere(context.Background(), func(v *sarama.MetadataResponse) error { return spread(v, len(k.nodes)) }, topic)
+	err = k.everywhere(context.Background(), func(v *sarama.MetadataResponse) error { return spread(v, len(k.nodes)) }, topic)
+	if err != nil {
+		return fmt.Errorf("kafkatest: %w", err)
+	}
+	for id, n := range k.nodes {
+		if err := awaitLed(k.conf, n.addr(), topic, int32(id), int32(len(k.nodes)), partitions); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// awaitLed returns when the broker at addr answers for the partitions that it
+// leads: each step-th, from the first on. It is named as their leader before it
+// does.
+func awaitLed(conf *sarama.Config, addr, topic string, first, step, partitions int32) error {
+	r := sarama.NewOffsetRequest(conf.Version)
+	for p := first; p < partitions; p += step {
+		r.AddBlock(topic, p, sarama.OffsetNewest, 1)
+	}
+	err := poll(context.Background(), func() error {
+		return askAt(conf, addr, func(b *sarama.Broker) error {
+			answer, err := b.GetAvailableOffsets(r)
+			if err != nil {
+				return err
+			}
+			for p := first; p < partitions; p += step {
+				if block := answer.GetBlock(topic, p); block == nil || block.Err != sarama.ErrNoError {
+					return fmt.Errorf("broker %s does not serve partition %d yet", addr, p)
+				}
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return fmt.Errorf("kafkatest: %s: %w", topic, err)
+	}
+	return nil
 }
 
 // Leaders returns the leaders of topic's partitions, by partition, -1 where there

@@ -75,12 +75,21 @@ func (r *Remote) CreateTopic(topic string, partitions int32) error {
 	r.mu.Lock()
 	r.topics = append(r.topics, topic)
 	r.mu.Unlock()
-	return r.await(topic, func(p *sarama.PartitionMetadata) error {
-		if p.Leader < 0 || len(p.Isr) != len(p.Replicas) {
+	err := r.await(topic, func(p *sarama.PartitionMetadata) error {
+		if p.Leader != p.Replicas[0] || len(p.Isr) != len(p.Replicas) {
 			return fmt.Errorf("partition %d has leader %d and %v in sync", p.ID, p.Leader, p.Isr)
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	for i, addr := range r.addrs {
+		if err := awaitLed(r.conf, addr, topic, int32(i), int32(len(r.addrs)), partitions); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // partitions returns a topic's, in their order, as some broker knows them.
