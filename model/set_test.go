@@ -9,7 +9,11 @@ import (
 
 // Each state has one place, whoever adds it, however full the set is.
 func TestSet(t *testing.T) {
-	const states, searchers = 10_000, 4
+	const searchers = 4
+	states := 10_000
+	if raceEnabled {
+		states = 1000
+	}
 	s := newSet(states)
 	fresh := make([]int, searchers)
 	var wg sync.WaitGroup
