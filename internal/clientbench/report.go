@@ -13,9 +13,10 @@ import (
 )
 
 // clusterTitles are the clusters in the order in which they are shown.
-var clusterTitles = []struct{ name, title string }{
-	{"kafka", "Apache Kafka"},
-	{"kfake", "kfake, the embedded cluster"},
+var clusterTitles = []struct{ name, title, note string }{
+	{"kafka", "Apache Kafka", "Three brokers and a controller, a process each. A broker that is gone is replaced after 1.5 s without a heartbeat."},
+	{"kfake", "kfake, the embedded cluster", "A broker that is gone is replaced after 300 ms. What franz-go is given twice here is not its fault: kfake answers " +
+		"its\nOffsetForLeaderEpoch requests with no offset, and it begins anew. A fetch that is parked is not woken by a move."},
 }
 
 // markdown makes the tables.
@@ -39,6 +40,9 @@ timeouts and backoffs of 50 ms to 2 s, and sarama a channel of 4096.
 			continue
 		}
 		fmt.Fprintf(&b, "\n## %s\n", c.title)
+		if c.note != "" {
+			fmt.Fprintf(&b, "\n%s\n", c.note)
+		}
 		if r.Stalls != nil {
 			r.Stalls.write(&b)
 		}
