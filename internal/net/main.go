@@ -24,6 +24,7 @@ import (
 	"os/signal"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -100,6 +101,9 @@ type cell struct {
 	By                 string
 	Took               time.Duration
 }
+
+// hangs: no more is known than that a test did not end in time.
+func (c cell) hangs() bool { return strings.Contains(c.By, "test timed out after") }
 
 // read returns the cells of a file by their keys; none where there is no file.
 func read(path string) (map[string]cell, error) {

@@ -12,7 +12,7 @@ func matrix(cells map[string]cell) (text string, holes []string) {
 	b.WriteString("# The net, measured\n\n")
 	b.WriteString("Each row is a defect that was seeded into the source, alone; each column a layer of checks\n")
 	b.WriteString("that was asked for it. Printed by `go run ./internal/net -out docs/net.md`.\n\n")
-	b.WriteString("**X** caught, and this is the layer that should; x caught; - not caught; blank: the layer\nsees nothing of such a defect; ? not asked yet.\n\n")
+	b.WriteString("**X** caught, and this is the layer that should; x caught; - not caught; t: a test did not\nend, as one that hangs, and one on a busy machine; blank: the layer sees nothing of such a\ndefect; ? not asked yet.\n\n")
 	b.WriteString("| layer | what |\n|---|---|\n")
 	for _, l := range layers {
 		fmt.Fprintf(&b, "| %s | %s |\n", l.name, l.what)
@@ -34,6 +34,8 @@ func matrix(cells map[string]cell) (text string, holes []string) {
 				switch {
 				case !there:
 					mark, unknown = "?", true
+				case c.hangs():
+					mark = "t"
 				case c.Caught && l.name == d.By:
 					mark = "**X**"
 				case c.Caught:
@@ -44,11 +46,11 @@ func matrix(cells map[string]cell) (text string, holes []string) {
 				if there {
 					asked[i]++
 				}
-				if there && c.Caught {
+				if c.Caught && !c.hangs() {
 					caught[i]++
 					somebody = true
 				}
-				if there && !c.Caught && l.name == d.By {
+				if there && (!c.Caught || c.hangs()) && l.name == d.By {
 					holes = append(holes, d.Name+": not caught by "+d.By)
 				}
 			}
@@ -63,7 +65,17 @@ func matrix(cells map[string]cell) (text string, holes []string) {
 	for i := range layers {
 		fmt.Fprintf(&b, " %d/%d |", caught[i], asked[i])
 	}
-	b.WriteString("\n\n## Who caught what\n\nThe test that failed first, and why, for the layer that should catch it.\n\n| defect | test |\n|---|---|\n")
+	b.WriteString("\n\n## The classic mapper's defects\n\nWhat its users suffer from, and the rows above that bring it back.\n\n| it | rows |\n|---|---|\n")
+	for i, what := range classic[1:] {
+		var rows []string
+		for _, d := range defects {
+			if d.Classic == i+1 {
+				rows = append(rows, d.Name)
+			}
+		}
+		fmt.Fprintf(&b, "| %s | %s |\n", what, strings.Join(rows, "; "))
+	}
+	b.WriteString("\n## Who caught what\n\nThe test that failed first, and why, for the layer that should catch it.\n\n| defect | test |\n|---|---|\n")
 	for _, d := range defects {
 		if l, ok := named(d.By); ok {
 			if c := cells[key(d, l)]; c.Caught {
