@@ -61,6 +61,21 @@ func TestS8_Fifo(t *testing.T) {
 	}
 }
 
+// TestFifoMovesSeldom: where most of a full queue is in use, it grows; to move all
+// of it for each one that comes would take time without bound.
+func TestFifoMovesSeldom(t *testing.T) {
+	var f fifo
+	f.push(0)
+	for len(f.q) < 64 || len(f.q) < cap(f.q) {
+		f.push(0)
+	}
+	f.pop()
+	before := cap(f.q)
+	if f.push(0); cap(f.q) == before {
+		t.Errorf("a queue of %d moved for the sake of one", len(f.q))
+	}
+}
+
 // TestS8_Effects: the list of effects keeps what a step usually needs, and gives
 // back what a burst did.
 func TestS8_Effects(t *testing.T) {
