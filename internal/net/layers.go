@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/brokermap/brokermap/internal/explore/mutants"
@@ -83,6 +84,8 @@ var layers = []layer{
 	},
 }
 
+const timedOut = "test timed out after"
+
 // sees reports that the layer can see the defect.
 func (l layer) sees(d defect) bool {
 	if l.spec {
@@ -112,6 +115,9 @@ func (l layer) look(ctx context.Context, d defect) (cell, error) {
 	v, err := s.Test(ctx, dir, mutants.Mutant{Name: d.Name, File: file, Old: d.Old, New: d.New})
 	if ctx.Err() != nil {
 		return cell{}, ctx.Err() // no verdict
+	}
+	if err != nil && strings.Contains(v.Output, "Test killed with quit: ran too long") {
+		v.By, err = timedOut, nil // it went round where not even a timeout gets in
 	}
 	return cell{Caught: v.Caught, By: v.By, Took: max(v.Took, 1)}, err
 }

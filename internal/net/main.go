@@ -103,7 +103,7 @@ type cell struct {
 }
 
 // hangs: no more is known than that a test did not end in time.
-func (c cell) hangs() bool { return strings.Contains(c.By, "test timed out after") }
+func (c cell) hangs() bool { return strings.Contains(c.By, timedOut) }
 
 // read returns the cells of a file by their keys; none where there is no file.
 func read(path string) (map[string]cell, error) {
