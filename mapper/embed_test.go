@@ -6,7 +6,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-	"unsafe"
 
 	"github.com/IBM/sarama"
 
@@ -153,13 +152,6 @@ func count(chans []chan mapper.Executor) int {
 		}
 	}
 	return n
-}
-
-// Who embeds one pays for it.
-func TestSlot_Size(t *testing.T) {
-	if size := unsafe.Sizeof(mapper.Slot{}); size != 2*unsafe.Sizeof(uintptr(0)) {
-		t.Errorf("a Slot takes %d bytes, want two words", size)
-	}
 }
 
 // A worker is made ready for its next life in place, Slot and all.
