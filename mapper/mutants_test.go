@@ -12,16 +12,17 @@ const (
 	machineExecutor = "../internal/assign/executor.go"
 	machine         = "../internal/assign/assign.go"
 	machineTimers   = "../internal/assign/timers.go"
+	machineHolds    = "../internal/assign/holds.go"
 )
 
 // breaches are slips of the hand, each of which breaks the rule that it is named
 // after, and the test of that rule that must notice.
 var breaches = []mutants.Mutant{
 	{Name: "S1 what is unread is not held", File: machineWorker, Run: "^TestS1_UnreadAssignmentIsHeld$",
-		Old: "for int(r.held) > unread+1 {", New: "for int(r.held) > 1 {"},
+		Old: "for held := m.held(r); held > unread+1; held-- {", New: "for held := m.held(r); held > 1; held-- {"},
 	{Name: "S1 a lease does not pin", File: "loop.go", Run: "^TestS1_LeaseKeepsExecutor$",
 		Old: "if l.executors[f.Executor].Value.leases.Drain() {", New: "if l.executors[f.Executor].Value.leases.Drain(); true {"},
-	{Name: "S1 an executor that is used again stays retired", File: machineExecutor, Run: "^TestS1_LeasedExecutorIsReused$",
+	{Name: "S1 an executor that is used again stays retired", File: machineHolds, Run: "^TestS1_LeasedExecutorIsReused$",
 		Old: "\t\tx.retiring = false\n\t\tm.emit(Effect{Kind: Resume, Executor: e})\n", New: ""},
 	{Name: "S2 a connection is free before Stop has returned", File: machineExecutor, Run: "^TestS2_SpawnWaitsForStop$",
 		Old: "m.conns.at(x.conn).state = connStopping", New: "m.conns.at(x.conn).state = connEmpty"},
@@ -44,7 +45,7 @@ var breaches = []mutants.Mutant{
 	{Name: "S4 the answer of an earlier life counts", File: machineWorker, Run: "^TestS4_AnswerOfAnEarlierLifeIsVoid$",
 		Old: "\tif r.stale {\n", New: "\tif r.stale && !r.alive {\n"},
 	{Name: "S5 a dead worker goes on waiting", File: machineWorker, Run: "^TestS5_NothingComesAfterTheEnd$",
-		Old: "\tm.leave(r)\n\tfor r.oldest", New: "\tfor r.oldest"},
+		Old: "\tm.leave(r)\n\tfor r.newest", New: "\tfor r.newest"},
 	{Name: "S5 the answer for a dead worker counts", File: machineWorker, Run: "^TestS5_NothingComesAfterTheEnd$",
 		Old: "r.stale = true", New: "r.stale = false"},
 	{Name: "S5 stop and respawn cancel out", File: "loop.go", Run: "^TestS5_StopAndRespawnAreNotCoalescedAway$",
@@ -54,7 +55,7 @@ var breaches = []mutants.Mutant{
 	{Name: "S6 a refusal is not retried", File: machineWorker, Run: "^TestS6_FailureKeepsAndRetries$",
 		Old: "if m.landed(w, r, began, now) {\n\t\tm.retry(w, r, now)\n\t}", New: "m.landed(w, r, began, now)"},
 	{Name: "S6 a refusal takes away what is held", File: machineWorker, Run: "^TestS6_FailureKeepsAndRetries$",
-		Old: "if m.landed(w, r, began, now) {\n\t\tm.retry(w, r, now)\n\t}", New: "if m.landed(w, r, began, now) {\n\t\tm.retry(w, r, now)\n\t\tfor r.oldest != none {\n\t\t\tm.dropOldest(r)\n\t\t}\n\t\tr.held = 0\n\t}"},
+		Old: "if m.landed(w, r, began, now) {\n\t\tm.retry(w, r, now)\n\t}", New: "if m.landed(w, r, began, now) {\n\t\tm.retry(w, r, now)\n\t\tfor r.newest.count > 0 {\n\t\t\tm.dropOldest(w, r)\n\t\t}\n\t}"},
 	{Name: "S6 an executor of another connection will do", File: "calls.go", Run: "^TestS6_FailureKeepsAndRetries$",
 		Old: "if e.BrokerConn() != conn {", New: "if e.BrokerConn() == nil {"},
 	{Name: "S6 an error beside a connection is overlooked", File: "calls.go", Run: "^TestS6_FailureKeepsAndRetries$",
@@ -101,7 +102,7 @@ var breaches = []mutants.Mutant{
 	{Name: "L2 a trigger in flight is dropped", File: machineWorker, Run: "^TestL2_TriggerIsFollowedByAResolution$",
 		Old: "if !r.alive || r.owed {", New: "if !r.alive || r.owed || r.flying {"},
 	{Name: "L2 one holder is triggered", File: machineExecutor, Run: "^TestL2_BrokerFailedTriggersWhoHoldsIt$",
-		Old: "h = m.holds.at(h).nextOf {", New: "h = none {"},
+		Old: "h = m.hold(h).nextOf {", New: "h = none {"},
 	{Name: "L2 a failure before the spawn returned is forgotten", File: "calls.go", Run: "^TestL2_BrokerFailedBeforeSpawnReturned$",
 		Old: "m.early.since(r.since, h)", New: "h == 0"},
 	{Name: "L2 many early failures are forgotten", File: "executor.go", Run: "^TestL2_BrokerFailedBeforeSpawnReturned$",
@@ -109,11 +110,11 @@ var breaches = []mutants.Mutant{
 	{Name: "L3 an earlier answer wins", File: machineWorker, Run: "^TestL3_LatestWins$",
 		Old: "m.leave(r) // the newer answer counts (L3)", New: ""},
 	{Name: "L4 nobody looks for a late read", File: machineWorker, Run: "^TestL4_LateReadIsFoundInGrowingLooks$",
-		Old: "m.timers.set(m, w, look, after(now, lookInterval(r.lookStep)))", New: ""},
+		Old: "m.timers.set(m, w, look, after(now, lookInterval(m.older.at(r.older).lookStep)))", New: ""},
 	{Name: "L4 looks are too far apart", File: machineTimers, Run: "^TestL4_LateReadIsFoundInGrowingLooks$",
 		Old: "Time(10 * time.Second)", New: "Time(11 * time.Second)"},
 	{Name: "L4 the intervals begin anew", File: machineWorker, Run: "^TestL4_LateReadIsFoundInGrowingLooks$",
-		Old: "min(r.lookStep+1, lastLookStep)", New: "(r.lookStep + 1) % lastLookStep"},
+		Old: "min(o.lookStep+1, lastLookStep)", New: "(o.lookStep + 1) % lastLookStep"},
 	{Name: "L4 what is unused stays", File: machineExecutor, Run: "^TestL4_UnusedIsStopped$",
 		Old: "if x.holders == none && !x.retiring", New: "if x.holders == none && x.retiring"},
 	{Name: "L5 Stop does not wait for executors", File: machine, Run: "^TestL5_StopWaitsForWorkersAndLeases$",
@@ -133,7 +134,7 @@ var breaches = []mutants.Mutant{
 	{Name: "L5 Shutdown names nobody", File: "mapper.go", Run: "^TestL5_ShutdownSaysWhoIsStillThere$",
 		Old: "ctx.Err(), m.remaining())", New: "ctx.Err(), \"somebody\")"},
 	{Name: "L6 a look follows a look for ever", File: machineWorker, Run: "^TestL6_NothingPendingNoTimer$",
-		Old: "if r.oldest == r.newest {", New: "if r.oldest == none {"},
+		Old: "for held := m.held(r); held > unread+1; held-- {", New: "for held := m.held(r); held > max(2, unread+1); held-- {"},
 	{Name: "L6 the retry of a dead worker stays armed", File: machineWorker, Run: "^TestL6_NothingPendingNoTimer$",
 		Old: "\tm.timers.remove(m, w, retry)\n", New: ""},
 
@@ -160,13 +161,13 @@ var breaches = []mutants.Mutant{
 	{Name: "B2 a new worker waits", File: machineWorker, Run: "^TestB2_NewWorkerIsResolvedAtOnce$",
 		Old: "true, true, now // B2", New: "true, true, now+1 // B2"},
 	{Name: "B2 a move does not set attempt to 0", File: machineWorker, Run: "^TestB2_MoveSetsAttemptToZero$",
-		Old: "r.attempt = 0 // B2", New: ""},
+		Old: "r.renewed = true // B2", New: ""},
 	{Name: "B2 a confirmation sets attempt to 0", File: machineWorker, Run: "^TestB2_MoveSetsAttemptToZero$",
 		Old: "count++ // a confirmation (B3)", New: "count++ // a confirmation (B3)\n\t\tr.attempt = 0"},
 	{Name: "B2 a failed move sets attempt to 0", File: machineWorker, Run: "^TestB2_FailedMoveDoesNot$",
 		Old: "m.leave(r) // the newer answer counts (L3)", New: "m.leave(r)\n\t\tr.attempt = 0"},
 	{Name: "B3 a confirmation is not sent", File: machineWorker, Run: "^TestB3_ConfirmationIsSent$",
-		Old: "m.holds.at(r.newest).count++ // a confirmation (B3)", New: "return true"},
+		Old: "r.newest.count++ // a confirmation (B3)", New: "return true"},
 	{Name: "B4 one call for each worker", File: machineWorker, Run: "^TestB4_OneEventOneCall$",
 		Old: "for !asked || m.cfg.Batch {", New: "for !asked {"},
 	{Name: "B4 one call for each that came while all were in use", File: machineWorker, Run: "^TestB4_DueWhileAllCallsAreInUse$",

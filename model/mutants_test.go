@@ -13,20 +13,20 @@ var seeded = []mutants.Mutant{
 	{
 		Name: "releases what a later one supersedes while that is unread (S1)",
 		File: "worker.go",
-		Old:  "for int(r.held) > unread+1 {",
-		New:  "for int(r.held) > 1 {",
+		Old:  "for held := m.held(r); held > unread+1; held-- {",
+		New:  "for held := m.held(r); held > 1; held-- {",
 	},
 	{
 		Name: "the count of holds is off by one (S1)",
 		File: "worker.go",
-		Old:  "for int(r.held) > unread+1 {",
-		New:  "for int(r.held) > max(1, unread) {",
+		Old:  "for held := m.held(r); held > unread+1; held-- {",
+		New:  "for held := m.held(r); held > max(1, unread); held-- {",
 	},
 	{
 		Name: "forgets to release (L4)",
 		File: "worker.go",
-		Old:  "for int(r.held) > unread+1 {",
-		New:  "for int(r.held) > unread+2 {",
+		Old:  "for held := m.held(r); held > unread+1; held-- {",
+		New:  "for held := m.held(r); held > unread+2; held-- {",
 	},
 	{
 		Name: "retires what is held (S1)",
@@ -36,7 +36,7 @@ var seeded = []mutants.Mutant{
 	},
 	{
 		Name: "does not take a Retire back (S1)",
-		File: "executor.go",
+		File: "holds.go",
 		Old:  "\t\tx.retiring = false\n\t\tm.emit(Effect{Kind: Resume, Executor: e})\n",
 		New:  "",
 	},
@@ -104,7 +104,7 @@ var seeded = []mutants.Mutant{
 		Name: "a failure drops what is held (S6)",
 		File: "worker.go",
 		Old:  "\tif m.landed(w, r, began, now) {\n\t\tm.retry(w, r, now)\n\t}\n",
-		New:  "\tif m.landed(w, r, began, now) {\n\t\tif r.oldest != none && r.oldest != r.newest {\n\t\t\tr.held -= m.holds.at(r.oldest).count\n\t\t\tm.dropOldest(r)\n\t\t\tm.watch(w, r, now)\n\t\t}\n\t\tm.retry(w, r, now)\n\t}\n",
+		New:  "\tif m.landed(w, r, began, now) {\n\t\tif r.older != none {\n\t\t\tm.dropOldest(w, r)\n\t\t\tm.watch(w, r, now)\n\t\t}\n\t\tm.retry(w, r, now)\n\t}\n",
 	},
 	{
 		Name: "a failure schedules no retry (S6)",
@@ -127,8 +127,8 @@ var seeded = []mutants.Mutant{
 	{
 		Name: "keeps the wait of a life that has ended (S5)",
 		File: "worker.go",
-		Old:  "\tm.timers.remove(m, w, look)\n\tm.leave(r)\n",
-		New:  "\tm.timers.remove(m, w, look)\n",
+		Old:  "\tm.timers.remove(m, w, retry)\n\tm.leave(r)\n",
+		New:  "\tm.timers.remove(m, w, retry)\n",
 	},
 	{
 		Name: "asks for a new life before the call of the old one has ended (S9)",
@@ -157,8 +157,8 @@ var seeded = []mutants.Mutant{
 	{
 		Name: "a broker's failure triggers only the first who holds it (L2)",
 		File: "executor.go",
-		Old:  "\t\tm.trigger(Worker(m.holds.at(h).worker), now)\n",
-		New:  "\t\tm.trigger(Worker(m.holds.at(h).worker), now)\n\t\tbreak\n",
+		Old:  "\t\tm.trigger(m.holder(h), now)\n",
+		New:  "\t\tm.trigger(m.holder(h), now)\n\t\tbreak\n",
 	},
 	{
 		Name: "forgets a failure that came before the executor (L2)",
@@ -180,9 +180,9 @@ var seeded = []mutants.Mutant{
 	},
 	{
 		Name: "leaves the timer of a look armed (L6)",
-		File: "worker.go",
-		Old:  "\t\tr.lookStep = 0\n\t\tm.timers.remove(m, w, look)\n\t\treturn\n",
-		New:  "\t\tr.lookStep = 0\n\t\treturn\n",
+		File: "holds.go",
+		Old:  "\tif o.next == none {\n\t\tm.timers.remove(m, w, look)\n\t} else {",
+		New:  "\tif o.next != none {",
 	},
 	{
 		Name: "looks once (L4)",
@@ -235,26 +235,26 @@ var seeded = []mutants.Mutant{
 	{
 		Name: "a move does not reset attempt (B2)",
 		File: "worker.go",
-		Old:  "\t\tr.attempt = 0 // B2\n",
+		Old:  "\t\tr.renewed = true // B2\n",
 		New:  "",
 	},
 	{
 		Name: "a confirmation resets attempt (B2)",
 		File: "worker.go",
-		Old:  "m.holds.at(r.newest).count++ // a confirmation (B3)",
-		New:  "m.holds.at(r.newest).count++; r.attempt = 0",
+		Old:  "r.newest.count++ // a confirmation (B3)",
+		New:  "r.newest.count++; r.renewed = true",
 	},
 	{
 		Name: "a send that fails resets attempt (B2)",
 		File: "worker.go",
-		Old:  "\tr.attempt = r.before\n",
-		New:  "",
+		Old:  "\tr.renewed = false\n\tif r.newest.count > 1",
+		New:  "\tif r.newest.count > 1",
 	},
 	{
 		Name: "does not confirm what is held (B3)",
 		File: "worker.go",
-		Old:  "\tr.held++\n\tm.emit(Effect{Kind: Send, Worker: w, Executor: e})\n",
-		New:  "\tr.held++\n\tif m.holds.at(r.newest).count > 1 {\n\t\tm.holds.at(r.newest).count--\n\t\tr.held--\n\t\treturn true\n\t}\n\tm.emit(Effect{Kind: Send, Worker: w, Executor: e})\n",
+		Old:  "\tm.emit(Effect{Kind: Send, Worker: w, Executor: e})\n",
+		New:  "\tif r.newest.count > 1 {\n\t\tr.newest.count--\n\t\treturn true\n\t}\n\tm.emit(Effect{Kind: Send, Worker: w, Executor: e})\n",
 	},
 	{
 		Name: "one worker a call (B4)",
@@ -270,8 +270,8 @@ var seeded = []mutants.Mutant{
 	},
 	{
 		Name: "a record of a hold is not used again (S8)",
-		File: "executor.go",
-		Old:  "\th.next = m.freeHold\n\tm.freeHold = i\n",
+		File: "holds.go",
+		Old:  "\tm.older.at(i).next = m.freeHold\n\tm.freeHold = i\n",
 		New:  "",
 	},
 	{

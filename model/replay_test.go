@@ -21,7 +21,7 @@ func TestScenarioOfDefect(t *testing.T) {
 	const shown = 1 // in every run; the others where defects are seeded anyway
 	const worker = "../internal/assign/worker.go"
 	for i, defect := range []mutants.Mutant{
-		{Name: "S1", File: worker, Old: "for int(r.held) > unread+1 {", New: "for int(r.held) > 1 {"},
+		{Name: "S1", File: worker, Old: "for held := m.held(r); held > unread+1; held-- {", New: "for held := m.held(r); held > 1; held-- {"},
 		{Name: "S9", File: worker, Old: "\tif r.flying {\n\t\tr.stale = true\n\t\treturn\n\t}", New: "\tr.flying = false"},
 	} {
 		if i >= shown && os.Getenv("BROKERMAP_MUTANTS") == "" {

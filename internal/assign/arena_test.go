@@ -1,6 +1,9 @@
 package assign
 
-import "testing"
+import (
+	"testing"
+	"unsafe"
+)
 
 // Handles are dense, and records stay where they are while there come more.
 func TestArena(t *testing.T) {
@@ -96,5 +99,12 @@ func TestS8_Effects(t *testing.T) {
 	}
 	if m.Step(0, Event{Kind: Tick}); cap(m.out) > keep {
 		t.Errorf("there is room for %d effects after a burst", cap(m.out))
+	}
+}
+
+// TestWorkerFillsACacheLine: a worker costs one line here, what it holds included.
+func TestWorkerFillsACacheLine(t *testing.T) {
+	if size := unsafe.Sizeof(worker{}); size != 64 {
+		t.Errorf("%d bytes", size)
 	}
 }

@@ -114,8 +114,8 @@ type Machine struct {
 	workers   arena[worker]
 	executors arena[executor]
 	conns     arena[conn]
-	holds     arena[hold]
-	freeHold  int32 // list of unused holds, linked by next
+	older     arena[olderHold]
+	freeHold  int32 // list of unused ones, linked by next
 
 	ready  fifo   // workers whose resolution is due and waits for a call
 	timers timers // retries that are not yet due, looks at channels
@@ -200,6 +200,6 @@ func (m *Machine) Living() int { return m.living }
 func (m *Machine) Busy() int { return m.busy }
 
 // Attempt returns how many resolutions in a row of w had to wait.
-func (m *Machine) Attempt(w Worker) int { return int(m.workers.at(int32(w)).attempt) }
+func (m *Machine) Attempt(w Worker) int { return int(m.workers.at(int32(w)).tries()) }
 
 func (m *Machine) emit(e Effect) { m.out = append(m.out, e) }

@@ -28,14 +28,33 @@ func (m *Machine) WorkerState(w Worker, s *WorkerState) {
 	*s = WorkerState{
 		Alive: r.alive, Owed: r.owed, Flying: r.flying, Stale: r.flying && r.stale,
 		Fresh: r.owed && r.fresh, Ready: r.queued && r.owed, Retry: r.retryAt != none, Due: r.due,
-		Attempt: int(r.attempt), Began: r.began, Awaits: Conn(r.awaits),
-		Holds: s.Holds[:0], Look: r.lookAt != none,
+		Attempt: int(r.tries()), Began: r.began, Awaits: Conn(r.awaits),
+		Holds: s.Holds[:0], Look: m.looks(r),
 	}
-	for i := r.oldest; i != none; i = m.holds.at(i).next {
-		for range m.holds.at(i).count {
-			s.Holds = append(s.Holds, Executor(m.holds.at(i).executor))
+	for h := range m.holds(r) {
+		for range h.count {
+			s.Holds = append(s.Holds, Executor(h.executor))
 		}
 	}
+}
+
+// holds yields the holds of r, oldest first.
+func (m *Machine) holds(r *worker) func(func(*hold) bool) {
+	return func(yield func(*hold) bool) {
+		for i := r.older; i != none; i = m.older.at(i).next {
+			if !yield(&m.older.at(i).hold) {
+				return
+			}
+		}
+		if r.newest.count > 0 {
+			yield(&r.newest)
+		}
+	}
+}
+
+// looks reports that the channel of r will be looked at.
+func (m *Machine) looks(r *worker) bool {
+	return r.older != none && m.older.at(r.older).lookAt != none
 }
 
 // ConnState is what a Machine knows of a connection. Where none of Spawning,
@@ -74,10 +93,10 @@ func (m *Machine) AppendReady(ws []Worker) []Worker {
 	return append(ws, m.ready.q[m.ready.head:]...)
 }
 
-// Records returns how many records of holds and of timers there are, used or not,
-// and how long the list of workers that are due has room to be (S8).
+// Records returns how many records of older holds and of timers there are, used or
+// not, and how long the list of workers that are due has room to be (S8).
 func (m *Machine) Records() (holds, timers, ready int) {
-	return int(m.holds.n), cap(m.timers.heap), cap(m.ready.q)
+	return int(m.older.n), cap(m.timers.heap), cap(m.ready.q)
 }
 
 // Check returns an error where the records contradict each other, of those that h
@@ -96,14 +115,14 @@ func (m *Machine) Check(h Horizon) error {
 	}
 	c.timers()
 	c.ready()
-	for i := m.freeHold; i != none; i = m.holds.at(i).next {
+	for i := m.freeHold; i != none; i = m.older.at(i).next {
 		c.free++
-		if c.free > m.holds.n {
+		if c.free > m.older.n {
 			break // it goes in circles
 		}
 	}
-	c.want(m.holds.n == c.used+c.free, "holds are in use or free; in all", m.holds.n)
-	c.want(c.used == c.held, "holds of workers are holds of executors; of workers", c.used)
+	c.want(m.older.n == c.older+c.free, "older holds are in use or free; in all", m.older.n)
+	c.want(c.older+c.newest == c.held, "holds of workers are holds of executors; of executors", c.held)
 	c.want(c.living == m.living, "living counts the workers alive", int32(m.living))
 	c.want(c.busy == m.busy, "busy counts the connections with an executor", int32(m.busy))
 	c.want(c.waiting == c.waiters, "who waits is in a list; waiting", c.waiting)
@@ -120,7 +139,9 @@ type checker struct {
 	living, busy int
 	flying       int32
 
-	used, held, free int32 // holds
+	newest, older    int32 // holds of workers
+	held             int32 // holds on executors
+	free             int32
 	waiting, waiters int32
 	timed, queued    int
 }
@@ -135,11 +156,11 @@ func (c *checker) want(ok bool, rule string, id int32) {
 
 func (c *checker) worker(w int32, r *worker) {
 	m := c.m
-	waits, looks := r.retryAt != none, r.lookAt != none
+	waits, looks := r.retryAt != none, m.looks(r)
 	if r.alive {
 		c.living++
 	} else {
-		c.want(!r.owed && r.oldest == none && r.awaits == none && !waits && !looks, "a dead worker has nothing", w)
+		c.want(!r.owed && r.newest.count == 0 && r.older == none && r.awaits == none && !waits && !looks, "a dead worker has nothing", w)
 	}
 	if r.flying {
 		c.flying++
@@ -166,18 +187,22 @@ func (c *checker) worker(w int32, r *worker) {
 	if r.awaits != none {
 		c.waiting++
 	}
-	sum, last := int32(0), int32(none)
-	for i := r.oldest; i != none; i = m.holds.at(i).next {
-		h := m.holds.at(i)
-		c.used++
-		sum += h.count
-		c.want(h.worker == w && h.count > 0, "a worker's list has its holds", w)
-		c.want(last == none || m.holds.at(last).executor != h.executor, "a run of one executor is folded", w)
-		last = i
+	for i := r.older; i != none; i = m.older.at(i).next {
+		o := m.older.at(i)
+		c.older++
+		c.want(o.worker == w && o.count > 0, "a worker's list has its holds", w)
+		c.want(i == r.older || o.lookAt == none, "the first of the list has the timer", w)
 	}
-	c.want(last == r.newest, "the newest hold ends the list", w)
-	c.want(sum == r.held, "held is the sum of the holds", w)
-	c.want(looks == (r.oldest != r.newest), "who holds more than one executor is looked at, and only who does", w)
+	c.want(r.older == none || r.newest.count > 0, "nothing is older than nothing", w)
+	if r.newest.count > 0 {
+		c.newest++
+	}
+	last := int32(none)
+	for h := range m.holds(r) {
+		c.want(h.executor != last, "a run of one executor is folded", w)
+		last = h.executor
+	}
+	c.want(looks == (r.older != none), "who holds more than one executor is looked at, and only who does", w)
 }
 
 func (c *checker) conn(id int32, k *conn) {
@@ -209,8 +234,8 @@ func (c *checker) conn(id int32, k *conn) {
 		c.want(!x.retiring && x.holders == none, "nobody holds an executor that stops", id)
 	}
 	last = none
-	for i := x.holders; i != none; i = m.holds.at(i).nextOf {
-		h := m.holds.at(i)
+	for i := x.holders; i != none; i = m.hold(i).nextOf {
+		h := m.hold(i)
 		c.held++
 		c.want(h.executor == k.executor && h.prevOf == last, "an executor's list has the holds on it", id)
 		last = i

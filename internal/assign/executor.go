@@ -3,7 +3,7 @@ package assign
 // executor is the record of one executor that exists.
 type executor struct {
 	conn     int32
-	holders  int32 // list of the holds on it, linked by nextOf
+	holders  int32 // list of the holds on it, linked by nextOf; see holds.go
 	retiring bool  // Retire was asked for, and neither Closed nor Resume came
 	idle     bool  // noted in Machine.idle
 }
@@ -133,8 +133,8 @@ func (m *Machine) executorUnfit(c Conn, e Executor, now Time) {
 }
 
 func (m *Machine) brokerFailed(e Executor, now Time) {
-	for h := m.executor(e).holders; h != none; h = m.holds.at(h).nextOf {
-		m.trigger(Worker(m.holds.at(h).worker), now)
+	for h := m.executor(e).holders; h != none; h = m.hold(h).nextOf {
+		m.trigger(m.holder(h), now)
 	}
 }
 
@@ -190,73 +190,4 @@ func (m *Machine) executorDown(e Executor, now Time) {
 		return
 	}
 	m.emptied(c, k)
-}
-
-// pushHold appends a hold of e to what w holds.
-func (m *Machine) pushHold(w Worker, r *worker, e Executor) {
-	i := m.freeHold
-	if i == none {
-		i = m.holds.grow()
-	} else {
-		m.freeHold = m.holds.at(i).next
-	}
-	x := m.executor(e)
-	*m.holds.at(i) = hold{worker: int32(w), executor: int32(e), count: 1, next: none, prevOf: none, nextOf: x.holders}
-	if x.holders != none {
-		m.holds.at(x.holders).prevOf = i
-	}
-	x.holders = i
-	if x.retiring {
-		x.retiring = false
-		m.emit(Effect{Kind: Resume, Executor: e})
-	}
-	if r.newest == none {
-		r.oldest = i
-	} else {
-		m.holds.at(r.newest).next = i
-	}
-	r.newest = i
-}
-
-func (m *Machine) dropOldest(r *worker) {
-	i := r.oldest
-	r.oldest = m.holds.at(i).next
-	if r.oldest == none {
-		r.newest = none
-	}
-	m.unlink(i)
-}
-
-func (m *Machine) dropNewest(r *worker) {
-	i := r.newest
-	if r.oldest == i {
-		r.oldest, r.newest = none, none
-	} else {
-		p := r.oldest
-		for m.holds.at(p).next != i {
-			p = m.holds.at(p).next
-		}
-		m.holds.at(p).next = none
-		r.newest = p
-	}
-	m.unlink(i)
-}
-
-// unlink takes a hold from its executor's list and frees it.
-func (m *Machine) unlink(i int32) {
-	h := m.holds.at(i)
-	x := m.executors.at(h.executor)
-	if h.prevOf == none {
-		x.holders = h.nextOf
-	} else {
-		m.holds.at(h.prevOf).nextOf = h.nextOf
-	}
-	if h.nextOf != none {
-		m.holds.at(h.nextOf).prevOf = h.prevOf
-	}
-	if x.holders == none {
-		m.noteIdle(Executor(h.executor))
-	}
-	h.next = m.freeHold
-	m.freeHold = i
 }

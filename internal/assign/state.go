@@ -45,7 +45,7 @@ func (m *Machine) Clone() *Machine {
 	n.workers = m.workers.clone()
 	n.executors = m.executors.clone()
 	n.conns = m.conns.clone()
-	n.holds = m.holds.clone()
+	n.older = m.older.clone()
 	n.ready.q = slices.Clone(m.ready.q)
 	n.timers.heap = slices.Clone(m.timers.heap)
 	n.waits = slices.Clone(m.waits)
@@ -152,28 +152,28 @@ func (m *Machine) appendWorker(b []byte, r *worker, now Time, h Horizon) []byte 
 	set(stateOwed, r.owed)
 	set(stateFlying, r.flying)
 	set(stateStale, r.flying && r.stale)
-	set(stateLook, r.lookAt != none)
+	set(stateLook, m.looks(r))
 	if h.Times != nil {
 		set(stateRetry, r.retryAt != none)
 	} else {
 		set(stateFresh, r.owed && r.fresh)
-		set(stateLookDue, h.Coarse && r.lookAt != none && m.timers.heap[r.lookAt].due <= now)
+		set(stateLookDue, h.Coarse && m.looks(r) && m.timers.heap[m.older.at(r.older).lookAt].due <= now)
 	}
 	b = append(b, bits)
 	if r.alive && h.Times == nil {
-		b = r.appendTimes(b, now, h)
+		b = m.appendTimes(b, r, now, h)
 	}
-	for i := r.oldest; i != none; i = m.holds.at(i).next {
-		b = binary.AppendUvarint(b, uint64(m.holds.at(i).count))
-		b = binary.AppendUvarint(b, uint64(m.holds.at(i).executor))
+	for hold := range m.holds(r) {
+		b = binary.AppendUvarint(b, uint64(hold.count))
+		b = binary.AppendUvarint(b, uint64(hold.executor))
 	}
 	return append(b, 0)
 }
 
 // appendTimes appends what depends on the time and makes a difference.
-func (r *worker) appendTimes(b []byte, now Time, h Horizon) []byte {
+func (m *Machine) appendTimes(b []byte, r *worker, now Time, h Horizon) []byte {
 	if r.needsAttempt() {
-		attempt := int(r.attempt)
+		attempt := int(r.tries())
 		if h.Attempt > 0 {
 			attempt = min(attempt, h.Attempt)
 		}
@@ -197,8 +197,8 @@ func (r *worker) appendTimes(b []byte, now Time, h Horizon) []byte {
 	default:
 		b = binary.AppendUvarint(b, uint64(r.due-r.began))
 	}
-	if r.lookAt != none && !h.Coarse {
-		b = append(b, r.lookStep)
+	if m.looks(r) && !h.Coarse {
+		b = append(b, m.older.at(r.older).lookStep)
 	}
 	return b
 }
@@ -225,8 +225,8 @@ func (m *Machine) appendConn(b []byte, k *conn) []byte {
 			retiring = 1
 		}
 		b = append(b, retiring)
-		for i := x.holders; i != none; i = m.holds.at(i).nextOf {
-			b = binary.AppendUvarint(b, uint64(m.holds.at(i).worker)+1)
+		for i := x.holders; i != none; i = m.hold(i).nextOf {
+			b = binary.AppendUvarint(b, uint64(m.holder(i))+1)
 			b = binary.AppendUvarint(b, uint64(m.indexOf(i)))
 		}
 		b = append(b, 0)
@@ -237,13 +237,25 @@ func (m *Machine) appendConn(b []byte, k *conn) []byte {
 	return append(b, 0)
 }
 
-// indexOf returns the place of hold i in its worker's list.
-func (m *Machine) indexOf(i int32) int {
+// indexOf returns the place of a hold among its worker's.
+func (m *Machine) indexOf(id int32) int {
 	n := 0
-	for j := m.workers.at(m.holds.at(i).worker).oldest; j != i; j = m.holds.at(j).next {
+	for i := m.worker(m.holder(id)).older; i != none && olderID(i) != id; i = m.older.at(i).next {
 		n++
 	}
 	return n
+}
+
+// holdOf returns the hold of w that indexOf says n of.
+func (m *Machine) holdOf(w Worker, n int) int32 {
+	i := m.worker(w).older
+	for ; i != none && n > 0; n-- {
+		i = m.older.at(i).next
+	}
+	if i == none {
+		return int32(w)
+	}
+	return olderID(i)
 }
 
 // appendTimers appends the timers in the order in which they will fire.
@@ -282,7 +294,7 @@ func (m *Machine) Load(state []byte, now Time, h Horizon) {
 	m.workers.reset(h.Handles)
 	m.executors.reset(h.Handles)
 	m.conns.reset(h.Handles)
-	m.holds.reset(max(1, m.holds.n))
+	m.older.reset(max(1, m.older.n))
 	m.freeHold = none
 	m.ready = fifo{q: m.ready.q[:0]}
 	m.timers.heap = m.timers.heap[:0]
@@ -330,26 +342,24 @@ func (m *Machine) loadWorker(d *decoder, w int32, now Time, h Horizon) {
 	r.stale = bits&stateStale != 0
 	r.fresh = bits&stateFresh != 0
 	r.began, r.due = now, now
+	lookStep := uint8(0)
 	if r.alive {
 		m.living++
 		if h.Times == nil {
 			r.loadTimes(d, bits, now, h)
+			if bits&stateLook != 0 && !h.Coarse {
+				lookStep = d.byte()
+			}
 		}
 	}
-	for {
-		count := int32(d.int())
-		if count == 0 {
-			break
+	for count := int32(d.int()); count > 0; count = int32(d.int()) {
+		if r.newest.count > 0 {
+			m.pushOlder(Worker(w), r)
 		}
-		i := m.holds.grow()
-		*m.holds.at(i) = hold{worker: w, executor: int32(d.int()), count: count, next: none, prevOf: none, nextOf: none}
-		if r.newest == none {
-			r.oldest = i
-		} else {
-			m.holds.at(r.newest).next = i
-		}
-		r.newest = i
-		r.held += count
+		r.newest = hold{executor: int32(d.int()), count: count, prevOf: none, nextOf: none}
+	}
+	if r.older != none {
+		m.older.at(r.older).lookStep = lookStep
 	}
 	switch {
 	case h.Times != nil:
@@ -375,9 +385,6 @@ func (r *worker) loadTimes(d *decoder, bits byte, now Time, h Horizon) {
 	default:
 		r.due = r.began + Time(d.int())
 	}
-	if bits&stateLook != 0 && !h.Coarse {
-		r.lookStep = d.byte()
-	}
 }
 
 // giveTimes makes up the times that a state has left out.
@@ -390,7 +397,7 @@ func (m *Machine) giveTimes(w Worker, r *worker, waits bool, t Times) {
 	if waits {
 		m.timers.set(m, w, retry, t.Due)
 	}
-	if r.oldest != r.newest {
+	if r.older != none {
 		m.timers.set(m, w, look, t.Look)
 	}
 }
@@ -412,15 +419,12 @@ func (m *Machine) loadConn(d *decoder, c int32) {
 		*x = executor{conn: c, holders: none, retiring: d.byte() != 0}
 		last := int32(none)
 		for w := d.handle(); w != none; w = d.handle() {
-			i := m.workers.at(w).oldest
-			for range d.int() {
-				i = m.holds.at(i).next
-			}
-			m.holds.at(i).prevOf = last
+			i := m.holdOf(Worker(w), int(d.int()))
+			m.hold(i).prevOf = last
 			if last == none {
 				x.holders = i
 			} else {
-				m.holds.at(last).nextOf = i
+				m.hold(last).nextOf = i
 			}
 			last = i
 		}

@@ -2,7 +2,7 @@ package assign
 
 import "time"
 
-// A worker has up to two timers.
+// A worker has up to two timers, the second only while it has older holds.
 const (
 	retry = iota // an owed resolution comes due
 	look         // its channel is looked at
@@ -37,7 +37,7 @@ func (a timer) before(b timer) bool {
 func place(m *Machine, id int32) *int32 {
 	r := m.workers.at(id >> 1)
 	if id&1 == look {
-		return &r.lookAt
+		return &m.older.at(r.older).lookAt
 	}
 	return &r.retryAt
 }

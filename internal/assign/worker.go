@@ -12,48 +12,46 @@ import "math"
 // has a retry timer.
 //
 // Holds: the executors sent, from the one that the worker took last to the
-// newest. At most the unread ones and one more are held.
+// newest. At most the unread ones and one more are held. See holds.go.
 //
-// The order of the fields keeps it at 64 bytes.
+// It fills a cache line.
 type worker struct {
 	began Time // start of the last resolution
 	due   Time // earliest start of the owed one
 
-	attempt int32 // resolutions in a row that had to wait (B1)
-	before  int32 // attempt before the last Send, should that fail
+	newest hold  // its count is 0 where the worker holds nothing
+	older  int32 // list of those before it, oldest first, or none
+
+	attempt int32 // resolutions in a row that had to wait (B1); see tries
 
 	awaits             int32 // the connection whose executor the worker waits for, or none
 	waitPrev, waitNext int32 // its neighbors in that connection's list
 
-	oldest, newest int32 // the list of holds, linked by next
-	held           int32 // sum of their counts
-
-	retryAt, lookAt int32 // places among the timers, or none
+	retryAt int32 // place among the timers, or none
 
 	initiated bool // the links above are set
 	alive     bool // a life is on
 	owed      bool
 	flying    bool
-	stale     bool  // flying for a life that has ended: its answer is void (S5)
-	fresh     bool  // the owed one did not have to wait: its start sets attempt to 0
-	queued    bool  // stands in the ready list, perhaps for an earlier life
-	lookStep  uint8 // how often a look found more than one executor held
+	stale     bool // flying for a life that has ended: its answer is void (S5)
+	fresh     bool // the owed one did not have to wait: its start sets attempt to 0
+	queued    bool // stands in the ready list, perhaps for an earlier life
+	renewed   bool // the last Send was of another executor: attempt is 0 unless it fails
 }
 
-// hold is a run of one executor in what a worker was sent; a member of the
-// worker's list (next) and of the executor's (prevOf, nextOf).
-type hold struct {
-	worker, executor int32
-	count            int32 // sends not yet known to be superseded
-	next             int32
-	prevOf, nextOf   int32
+// tries returns how many resolutions in a row had to wait, as far as it counts.
+func (r *worker) tries() int32 {
+	if r.renewed {
+		return 0 // B2
+	}
+	return r.attempt
 }
 
 func (m *Machine) worker(w Worker) *worker {
 	r := m.workers.at(int32(w))
 	if !r.initiated {
 		r.initiated = true
-		r.awaits, r.oldest, r.newest, r.retryAt, r.lookAt = none, none, none, none, none
+		r.awaits, r.older, r.retryAt = none, none, none
 	}
 	return r
 }
@@ -65,7 +63,7 @@ func (m *Machine) spawned(w Worker, now Time) {
 	}
 	m.living++
 	r.alive = true
-	r.attempt = 0
+	r.attempt, r.renewed = 0, false
 	r.owed, r.fresh, r.due = true, true, now // B2
 	if !r.flying {
 		m.schedule(w, r, now)
@@ -81,12 +79,10 @@ func (m *Machine) stopped(w Worker) {
 	r.alive = false
 	r.owed = false
 	m.timers.remove(m, w, retry)
-	m.timers.remove(m, w, look)
 	m.leave(r)
-	for r.oldest != none {
-		m.dropOldest(r)
+	for r.newest.count > 0 {
+		m.dropOldest(w, r)
 	}
-	r.held = 0
 	if r.flying {
 		r.stale = true
 		return
@@ -110,7 +106,7 @@ func (m *Machine) trigger(w Worker, now Time) {
 // judge says when the resolution that a trigger at time at asks for may start,
 // and whether that is a wait (B1).
 func (m *Machine) judge(r *worker, at Time) {
-	if wait := m.backoff(r.attempt); at-r.began >= wait {
+	if wait := m.backoff(r.tries()); at-r.began >= wait {
 		r.fresh, r.due = true, at
 	} else {
 		r.fresh, r.due = false, after(r.began, wait)
@@ -143,7 +139,8 @@ func (m *Machine) tick(now Time) {
 		case retry:
 			m.schedule(w, r, now)
 		case look:
-			r.lookStep = min(r.lookStep+1, lastLookStep)
+			o := m.older.at(r.older)
+			o.lookStep = min(o.lookStep+1, lastLookStep)
 			m.look(w, r, now)
 		}
 	}
@@ -172,6 +169,7 @@ func (m *Machine) tick(now Time) {
 
 func (m *Machine) start(w Worker, r *worker, now Time) {
 	r.owed, r.flying, r.began = false, true, now
+	r.attempt, r.renewed = r.tries(), false
 	if r.fresh {
 		r.attempt = 0
 	} else if r.attempt < math.MaxInt32 {
@@ -232,7 +230,7 @@ func (m *Machine) refused(w Worker, began, now Time) {
 func (m *Machine) retry(w Worker, r *worker, now Time) {
 	if !r.owed {
 		r.owed = true
-		r.due = after(r.began, m.backoff(r.attempt))
+		r.due = after(r.began, m.backoff(r.tries()))
 	}
 	r.fresh = false
 	m.schedule(w, r, now)
@@ -275,15 +273,13 @@ func (m *Machine) send(w Worker, e Executor, now Time) bool {
 		m.watch(w, r, now)
 		return false
 	}
-	r.before = r.attempt
-	if r.newest != none && m.holds.at(r.newest).executor == int32(e) {
-		m.holds.at(r.newest).count++ // a confirmation (B3)
+	r.attempt, r.renewed = r.tries(), false
+	if r.newest.count > 0 && r.newest.executor == int32(e) {
+		r.newest.count++ // a confirmation (B3)
 	} else {
 		m.pushHold(w, r, e)
-		r.attempt = 0 // B2
-		r.lookStep = 0
+		r.renewed = true // B2
 	}
-	r.held++
 	m.emit(Effect{Kind: Send, Worker: w, Executor: e})
 	m.watch(w, r, now)
 	return true
@@ -291,15 +287,14 @@ func (m *Machine) send(w Worker, e Executor, now Time) bool {
 
 func (m *Machine) sendFailed(w Worker, now Time) {
 	r := m.worker(w)
-	if !r.alive || r.newest == none {
+	if !r.alive || r.newest.count == 0 {
 		return
 	}
-	r.held--
-	r.attempt = r.before
-	if h := m.holds.at(r.newest); h.count > 1 {
-		h.count--
+	r.renewed = false
+	if r.newest.count > 1 {
+		r.newest.count--
 	} else {
-		m.dropNewest(r)
+		m.dropNewest(w, r)
 	}
 	m.watch(w, r, now)
 	m.lateFailure(w, now)
@@ -315,12 +310,9 @@ func (m *Machine) look(w Worker, r *worker, now Time) {
 // watch sees to it that w's channel is looked at while w holds more than one
 // executor (L4), and only then (L6).
 func (m *Machine) watch(w Worker, r *worker, now Time) {
-	if r.oldest == r.newest {
-		r.lookStep = 0
-		m.timers.remove(m, w, look)
-		return
+	if r.older != none {
+		m.timers.set(m, w, look, after(now, lookInterval(m.older.at(r.older).lookStep)))
 	}
-	m.timers.set(m, w, look, after(now, lookInterval(r.lookStep)))
 }
 
 // release drops the holds of executors that a later one, taken from the
@@ -329,14 +321,14 @@ func (m *Machine) watch(w Worker, r *worker, now Time) {
 // have held it when that was reported, and BrokerFailed will not find it: it is
 // triggered here (L2).
 func (m *Machine) release(w Worker, r *worker, unread int, now Time) {
-	for int(r.held) > unread+1 {
-		r.held--
-		if h := m.holds.at(r.oldest); h.count > 1 {
+	for held := m.held(r); held > unread+1; held-- {
+		h := m.oldest(r)
+		if h.count > 1 {
 			h.count--
 			continue
 		}
-		e := Executor(m.holds.at(r.oldest).executor)
-		m.dropOldest(r)
+		e := Executor(h.executor)
+		m.dropOldest(w, r)
 		if m.cfg.Failed(e) {
 			m.trigger(w, now)
 		}

@@ -38,6 +38,7 @@ var classic = [10]string{
 const (
 	workerGo   = "internal/assign/worker.go"
 	executorGo = "internal/assign/executor.go"
+	holdsGo    = "internal/assign/holds.go"
 	assignGo   = "internal/assign/assign.go"
 	loopGo     = "mapper/loop.go"
 	slotGo     = "mapper/slot.go"
@@ -49,8 +50,8 @@ const (
 var defects = []defect{
 	// The machine, most of them with their twin in the specification.
 	{Name: "what is unread is not held", By: "model", Classic: 1, Spec: "StopsUnread/S1_NoUseAfterStop", File: workerGo,
-		Old: "for int(r.held) > unread+1 {", New: "for int(r.held) > 1 {"},
-	{Name: "an executor that is used again stays retired", By: "model", Spec: "NoResume/S1_NoUseAfterStop", File: executorGo,
+		Old: "for held := m.held(r); held > unread+1; held-- {", New: "for held := m.held(r); held > 1; held-- {"},
+	{Name: "an executor that is used again stays retired", By: "model", Spec: "NoResume/S1_NoUseAfterStop", File: holdsGo,
 		Old: "\t\tx.retiring = false\n\t\tm.emit(Effect{Kind: Resume, Executor: e})\n", New: ""},
 	{Name: "spawns while the last one stops", By: "model", Spec: "SpawnsWhileStopping/S2_OneExecutorPerConn", File: workerGo,
 		Old: "\tcase connEmpty:\n\t\tif unread, capacity := m.cfg.Room(w)", New: "\tcase connEmpty, connStopping:\n\t\tif unread, capacity := m.cfg.Room(w)"},
@@ -64,7 +65,7 @@ var defects = []defect{
 		Old: "m.leave(r) // the newer answer counts (L3)", New: ""},
 	{Name: "a failed resolution takes away what is held", By: "model", Classic: 2, Spec: "DropsOnFailure/S6_HoldsAreKept", File: workerGo,
 		Old: "\tif m.landed(w, r, began, now) {\n\t\tm.retry(w, r, now)\n\t}\n",
-		New: "\tif m.landed(w, r, began, now) {\n\t\tm.retry(w, r, now)\n\t\tfor r.oldest != none {\n\t\t\tm.dropOldest(r)\n\t\t}\n\t\tr.held = 0\n\t}\n"},
+		New: "\tif m.landed(w, r, began, now) {\n\t\tm.retry(w, r, now)\n\t\tfor r.newest.count > 0 {\n\t\t\tm.dropOldest(w, r)\n\t\t}\n\t}\n"},
 	{Name: "a failed resolution is not retried", By: "model", Spec: "NoRetry/S6_FailureKeeps", File: workerGo,
 		Old: "\tif m.landed(w, r, began, now) {\n\t\tm.retry(w, r, now)\n\t}\n", New: "\tm.landed(w, r, began, now)\n"},
 	{Name: "a worker that is ready is queued again", By: "model", Spec: "QueuesTwice/S8_Bounded", File: workerGo,
@@ -78,21 +79,21 @@ var defects = []defect{
 	{Name: "a failure reported before SpawnExecutor returned is lost", By: "model", Spec: "EarlyLost/L2_AtRest", File: executorGo,
 		Old: "} else if suspect {", New: "} else if suspect && false {"},
 	{Name: "a broker's failure triggers one of those who hold it", By: "model", Spec: "OnlyNewest/L2_AtRest", File: executorGo,
-		Old: "h = m.holds.at(h).nextOf {\n\t\tm.trigger", New: "h = none {\n\t\tm.trigger"},
+		Old: "h = m.hold(h).nextOf {\n\t\tm.trigger", New: "h = none {\n\t\tm.trigger"},
 	{Name: "a worker that has an executor keeps it, whatever the answer", By: "model", Spec: "StaysPut/L3_AtRest", File: workerGo,
-		Old: "\tcase connLive:\n\t\treturn m.send(w, Executor(k.executor), now)", New: "\tcase connLive:\n\t\tif r.newest != none {\n\t\t\treturn m.send(w, Executor(m.holds.at(r.newest).executor), now)\n\t\t}\n\t\treturn m.send(w, Executor(k.executor), now)"},
+		Old: "\tcase connLive:\n\t\treturn m.send(w, Executor(k.executor), now)", New: "\tcase connLive:\n\t\tif r.newest.count > 0 {\n\t\t\treturn m.send(w, Executor(r.newest.executor), now)\n\t\t}\n\t\treturn m.send(w, Executor(k.executor), now)"},
 	{Name: "nobody looks whether a worker has read", By: "model", Spec: "NoLook/L4_AtRest", File: workerGo,
-		Old: "\tm.timers.set(m, w, look, after(now, lookInterval(r.lookStep)))\n", New: ""},
+		Old: "\t\tm.timers.set(m, w, look, after(now, lookInterval(m.older.at(r.older).lookStep)))\n", New: ""},
 	{Name: "channels are looked at for ever", By: "model", Classic: 6, Spec: "LookForever/L6_TimersHaveCause", File: workerGo,
-		Old: "if r.oldest == r.newest {", New: "if r.oldest == none {"},
+		Old: "for held := m.held(r); held > unread+1; held-- {", New: "for held := m.held(r); held > max(2, unread+1); held-- {"},
 	{Name: "the mapper ends while executors are stopping", By: "contract", Spec: "LeavesEarly/L5_NothingIsLeft", File: assignGo,
 		Old: "m.living == 0 && m.busy == 0", New: "m.living == 0"},
 	{Name: "a trigger just when the wait is over is taken for early", By: "model", File: workerGo,
 		Old: "at-r.began >= wait {", New: "at-r.began > wait {"},
 	{Name: "a move does not set attempt to 0", By: "model", File: workerGo,
-		Old: "r.attempt = 0 // B2", New: ""},
+		Old: "r.renewed = true // B2", New: ""},
 	{Name: "a confirmation is not sent", By: "model", File: workerGo,
-		Old: "m.holds.at(r.newest).count++ // a confirmation (B3)", New: "return true"},
+		Old: "r.newest.count++ // a confirmation (B3)", New: "return true"},
 	{Name: "workers that are due together are asked for one by one", By: "model", File: workerGo,
 		Old: "for !asked || m.cfg.Batch {", New: "for !asked {"},
 
