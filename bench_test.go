@@ -96,9 +96,14 @@ type member interface {
 	self() *worker
 }
 
+// drain reads what is there. Others may be reading too.
 func (w *worker) drain() {
-	for len(w.ch) > 0 {
-		<-w.ch
+	for {
+		select {
+		case <-w.ch:
+		default:
+			return
+		}
 	}
 }
 
