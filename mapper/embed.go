@@ -39,13 +39,21 @@ type slotted interface{ slot() *Slot }
 
 // find returns the entry of w, or nil if there is none.
 func (m *T) find(w Worker) *workerEntry {
-	if s := m.slotOf(w); s != nil && s.owner.Load() == m.token {
-		// An entry that is not retired is the worker's place in the map.
-		if e := s.entry.Load(); e != nil && e.Value.word.Load()&retiredBit == 0 {
-			return e
-		}
+	if e := m.slotOf(w).hint(m.token); e != nil {
+		return e
 	}
 	return m.workers.Find(w)
+}
+
+// hint returns the entry that the owner t finds by way of s, or nil.
+func (s *Slot) hint(t *token) *workerEntry {
+	if s == nil || s.owner.Load() != t {
+		return nil
+	}
+	if e := s.entry.Load(); e != nil && e.Value.word.Load()&retiredBit == 0 {
+		return e // one that is not retired is the worker's place in the map
+	}
+	return nil
 }
 
 // A home is the type of the workers whose Slots a mapper uses, and where in them

@@ -12,7 +12,7 @@ import (
 // TestExploreMutants seeds defects of the hand-off that only some interleavings
 // show. The explored programs must find each.
 func TestExploreMutants(t *testing.T) {
-	mutants.Run(t, mutants.Suite{Tags: "explore", Run: "^TestExplore_", Timeout: 5 * time.Minute}, []mutants.Mutant{{
+	mutants.Run(t, mutants.Suite{Tags: "explore", Run: "^TestExplore_", Timeout: 20 * time.Minute, Bounded: true}, []mutants.Mutant{{
 		Name: "a life begins in the epoch of the last",
 		File: "slot.go",
 		Old:  "epoch: l.epoch + 1}",

@@ -176,7 +176,7 @@ var breaches = []mutants.Mutant{
 		Old: "if len(m.waits) < maxWaits {", New: "if len(m.waits) < 0 {"},
 
 	{Name: "Slot: another mapper's is used", File: "embed.go", Run: "^TestSlot_",
-		Old: "if s := m.slotOf(w); s != nil && s.owner.Load() == m.token {", New: "if s := m.slotOf(w); s != nil {"},
+		Old: "if s == nil || s.owner.Load() != t {", New: "if s == nil {"},
 	{Name: "Slot: it points at another mapper's entry", File: "embed.go", Run: "^TestSlot_",
 		Old: "\tif s.owner.Load() == m.token {\n\t\ts.entry.Store(e)\n\t}", New: "\ts.entry.Store(e)"},
 	{Name: "Slot: one that is shared is used", File: "embed.go", Run: "^TestSlot_",

@@ -59,6 +59,9 @@ type Suite struct {
 	Short   bool          // -short
 	Timeout time.Duration // for one mutant; 0 for two minutes
 	Env     []string      // more variables, as "NAME=value"
+	// Bounded: no mutant can make the tests run for ever, so one that runs out of
+	// time was not caught, only slow.
+	Bounded bool
 }
 
 // Run checks a table against the package whose test calls it. See the package
@@ -133,6 +136,9 @@ func (s Suite) Test(ctx context.Context, dir string, m Mutant) (Verdict, error) 
 	if v.Caught {
 		if v.By = caughtBy(output); v.By == "" {
 			return v, fmt.Errorf("mutant %q: no test ran: %w\n%s", m.Name, err, output)
+		}
+		if s.Bounded && strings.Contains(v.By, "test timed out") {
+			return v, fmt.Errorf("mutant %q: no verdict in %v: %s", m.Name, v.Took, v.By)
 		}
 	}
 	return v, nil
