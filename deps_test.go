@@ -36,6 +36,7 @@ var mayImport = map[string][]string{
 	"internal/atomicx":         {"go.uber.org/atomic"},
 	"internal/explore":         {},
 	"internal/explore/mutants": {},
+	"internal/explore/table":   {},
 	"internal/classic":         {"mapper", "github.com/IBM/sarama"},
 	"internal/drive":           {"mapper", "github.com/IBM/sarama"},
 	"internal/kafkatest":       {"github.com/IBM/sarama", "github.com/twmb/franz-go"},
