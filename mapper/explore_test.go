@@ -261,6 +261,16 @@ func TestExplore_S8_FullRing(t *testing.T) {
 	}, trigger(0))
 }
 
+// A new worker for whom the ring has no room goes onto the stack.
+func TestExplore_S8_SpawnOnFullRing(t *testing.T) {
+	mapped(t, two, func() *world {
+		r := newWorld(2, 2)
+		r.m.TriggerReassign(r.workers[0])
+		r.m.TriggerReassign(r.workers[1]) // the ring is full
+		return r
+	}, spawn(2))
+}
+
 // A caller that stops for ever, anywhere in its call, takes nobody else's
 // notification with it.
 func TestExplore_S7_StoppedCaller(t *testing.T) {
