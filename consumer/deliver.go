@@ -67,6 +67,10 @@ func stale(e sarama.KError) bool {
 // only sarama decodes. It must be called with mu held.
 func (f *fetcher) take(p *partition, s *subscription, b *block) bool {
 	s.at.strikes = 0
+	if s.until = (time.Time{}); f.behind(s, b) {
+		s.until = time.Now().Add(behindPause)
+		f.again.Reset(behindPause)
+	}
 	if p.failing.Load() {
 		p.faults.post(fault{kind: healthy})
 	}
@@ -114,6 +118,16 @@ func (f *fetcher) take(p *partition, s *subscription, b *block) bool {
 		f.enlarge(p, s, partial)
 	}
 	return true
+}
+
+// behind says that the broker has, or shows, less of the partition than was read.
+// An old broker says nothing of what it shows, which comes as a negative number.
+func (f *fetcher) behind(s *subscription, b *block) bool {
+	shown := b.highWatermark
+	if f.core.conf.Consumer.IsolationLevel == sarama.ReadCommitted && b.stable >= 0 {
+		shown = min(shown, b.stable)
+	}
+	return shown >= 0 && shown < s.at.offset
 }
 
 // enlarge asks for more the next time: there is a batch that did not fit.

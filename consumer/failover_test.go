@@ -408,3 +408,61 @@ func TestLateAnswerIsDropped(t *testing.T) {
 		}
 	}
 }
+
+// A new leader that does not count as committed yet what the old one gave answers
+// at once, empty. It is not asked again and again, and the others of its broker go on
+// being fetched as ever.
+func TestLeaderThatIsBehindIsAskedAtAPace(t *testing.T) {
+	cluster, client := start(t, 6)
+	produce(t, client, 0, 0, 10)
+	var behind, beside, refused atomic.Int64
+	caughtUp := make(chan struct{})
+	onFetch(cluster, func(_ int32, r *kmsg.FetchRequest) *kmsg.FetchResponse {
+		select {
+		case <-caughtUp:
+			return nil
+		default:
+		}
+		asks, other := false, false
+		for _, topic := range r.Topics {
+			for _, p := range topic.Partitions {
+				asks = asks || p.Partition == 0 && p.FetchOffset == 10
+				other = other || p.Partition == 3
+			}
+		}
+		switch {
+		case !asks && other:
+			beside.Add(1)
+			return nil
+		case !asks:
+			return nil
+		}
+		behind.Add(1)
+		if other {
+			refused.Add(1)
+		}
+		return answerTo(r, func(p *kmsg.FetchResponseTopicPartition) {
+			if p.Partition == 0 {
+				p.HighWatermark = 7
+			}
+		})
+	})
+	c := open(t, client, Config{})
+	slow := consume(t, c, 0, sarama.OffsetOldest)
+	fast := consume(t, c, 3, sarama.OffsetOldest) // the same broker leads it
+	receive(t, slow, 10)
+	time.Sleep(200 * time.Millisecond)
+	produce(t, client, 3, 0, 1)
+	receive(t, fast, 1)
+	if n := behind.Load(); n < 5 || n > 60 {
+		t.Errorf("asked %d times in 200 ms: it must be at a pace of %v", n, behindPause)
+	}
+	if beside.Load() == 0 || refused.Load() > 5 {
+		t.Errorf("the other partition was fetched %d times apart, %d times along with the one that is behind", beside.Load(), refused.Load())
+	}
+	produce(t, client, 0, 10, 1)
+	close(caughtUp)
+	if m := receive(t, slow, 1)[0]; m.Offset != 10 {
+		t.Errorf("offset %d", m.Offset)
+	}
+}

@@ -27,6 +27,8 @@ type fetcher struct {
 	lanes  [2]*lane
 	count  *atomic.Int64 // of records
 
+	again *time.Timer // nudges when a subscription's until is over
+
 	stopping chan struct{} // closed by Stop
 	running  sync.WaitGroup
 
@@ -42,6 +44,8 @@ type subscription struct {
 	at    position
 	epoch int32
 	lane  *lane // that is fetching for it, nil where none is
+	// until is when to ask again, the zero time for now: the broker is behind.
+	until time.Time
 }
 
 func newFetcher(c *core, conn *sarama.Broker, broker int32) *fetcher {
@@ -56,6 +60,8 @@ func newFetcher(c *core, conn *sarama.Broker, broker int32) *fetcher {
 	}
 	f.lanes[0] = newLane(f, conn)
 	f.lanes[1] = newLane(f, sarama.NewBroker(conn.Addr()))
+	f.again = time.AfterFunc(time.Hour, f.nudge)
+	f.again.Stop()
 	return f
 }
 
@@ -81,6 +87,7 @@ func (f *fetcher) Stop() {
 		l.conn.Interrupt()
 	}
 	f.running.Wait()
+	f.again.Stop()
 }
 
 // subscribe has a partition fetched from a position, in a leader epoch. What comes
@@ -135,6 +142,12 @@ type asked struct {
 // one may wait to take its partitions over.
 const shortWait = 10 * time.Millisecond
 
+// behindPause is how often a broker is asked for what it does not count as
+// committed yet. A new leader answers such a fetch at once, whatever the wait
+// (Apache Kafka's DelayedFetch), for as long as it takes its followers to come
+// along: some ten to some hundred milliseconds.
+const behindPause = 5 * time.Millisecond
+
 // gather says what l is to fetch, and for how long it may be parked. It returns
 // nothing where the other lane does that, or will.
 func (f *fetcher) gather(l *lane, into []asked) ([]asked, time.Duration) {
@@ -154,6 +167,9 @@ func (f *fetcher) gather(l *lane, into []asked) ([]asked, time.Duration) {
 	}
 	for p, s := range f.subscriptions {
 		if s.lane != nil || p.paused.Load() || len(p.chunks) == cap(p.chunks) {
+			continue
+		}
+		if !s.until.IsZero() && time.Now().Before(s.until) {
 			continue
 		}
 		s.lane = l

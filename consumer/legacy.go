@@ -13,6 +13,7 @@ func translate(r *sarama.FetchResponse) *answer {
 				partition:     id,
 				err:           from.Err,
 				highWatermark: from.HighWaterMarkOffset,
+				stable:        from.LastStableOffset,
 				replica:       from.PreferredReadReplica,
 				leader:        -1,
 				leaderEpoch:   -1,

@@ -26,6 +26,7 @@ type block struct {
 	partition     int32
 	err           sarama.KError
 	highWatermark int64
+	stable        int64 // the last stable offset: transactions above it are open
 	aborted       []abortedTransaction
 	replica       int32 // to ask instead (KIP-392), -1 for none
 	leader        int32 // who leads now (KIP-951), -1 where that is not said
@@ -186,7 +187,7 @@ func (d *wireReader) block(b *block, version int16) {
 	b.partition = d.int32()
 	b.err = sarama.KError(d.int16())
 	b.highWatermark = d.int64()
-	d.int64() // last stable offset
+	b.stable = d.int64()
 	if version >= 5 {
 		d.int64() // log start offset
 	}
