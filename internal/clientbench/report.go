@@ -176,6 +176,8 @@ func (s *stallResults) write(b io.Writer) {
 	}
 	s.table(b, "The slowest partition's excess", "the writer's gap", func(t stall.Stall) time.Duration { return t.SlowestExcess }, func(t stall.Stall) time.Duration { return t.Slowest })
 	s.table(b, "The median partition's excess", "the writer's gap", func(t stall.Stall) time.Duration { return t.MedianExcess }, func(t stall.Stall) time.Duration { return t.Median })
+	fmt.Fprint(b, "\nWhat a client added for sure is less where an acknowledgement was lost with its connection, of which the writer hears\nlate: the excess, or the longest that a record came after its acknowledgement, whichever is less.\n")
+	s.table(b, "The slowest partition's own delay", "the writer's gap", func(t stall.Stall) time.Duration { return t.Own }, func(t stall.Stall) time.Duration { return t.Slowest })
 	s.table(b, "The worst excess of the partitions that the fault does not hit", "the writer's gap", func(t stall.Stall) time.Duration { return t.OthersExcess }, func(t stall.Stall) time.Duration { return t.Others })
 	fmt.Fprint(b, "\nOf all that was written each record was to be given once and in order:\n\n| client | given | lost | duplicated | reordered |\n|---|---|---|---|---|\n")
 	for i, t := range s.Tallies {

@@ -66,10 +66,8 @@ func soak(ctx context.Context, o options, c client, bed kafkatest.Testbed) (*soa
 	random := rand.New(rand.NewPCG(1, 1))
 	began := time.Now()
 	sample := func() {
-		for p := range int32(soakPartitions) { // nobody asks for them
-			w.Gaps(p).Forget()
-			log.Gaps(p).Forget()
-		}
+		w.Forget() // nobody asks
+		log.Forget()
 		runtime.GC()
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)

@@ -3,6 +3,7 @@ package stall
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -58,6 +59,55 @@ func (g *Gaps) Longest(from, to time.Time) time.Duration {
 	return longest
 }
 
+// instants keeps when the records of a partition were acknowledged, or given, in
+// the order of their sequence numbers. Its methods may be called concurrently.
+type instants struct {
+	mu   sync.Mutex
+	kept []instant
+}
+
+// instant is when the records below a sequence number, from that of the one before
+// on, were there.
+type instant struct {
+	below int64
+	at    time.Time
+}
+
+func (i *instants) mark(below int64, at time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.kept = append(i.kept, instant{below, at})
+}
+
+func (i *instants) forget() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.kept = i.kept[:0]
+}
+
+func (i *instants) all() []instant {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.Clone(i.kept)
+}
+
+// latest returns the longest time from when records were acknowledged to when they
+// were given; to, for those that were not.
+func latest(acknowledged, given []instant, to time.Time) time.Duration {
+	longest := time.Duration(0)
+	for _, a := range acknowledged {
+		for len(given) > 0 && given[0].below < a.below {
+			given = given[1:]
+		}
+		at := to
+		if len(given) > 0 {
+			at = given[0].at
+		}
+		longest = max(longest, at.Sub(a.at))
+	}
+	return longest
+}
+
 // Log is what one consumer was given of a topic that a [Writer] writes. Its
 // methods may be called concurrently.
 type Log struct {
@@ -66,6 +116,7 @@ type Log struct {
 
 type ledger struct {
 	Gaps
+	given instants
 
 	mu sync.Mutex
 	// received counts the records that came, each once. next is the lowest
@@ -91,10 +142,19 @@ func NewLog(partitions int) *Log {
 // Gaps returns the gaps between the records of a partition.
 func (l *Log) Gaps(partition int32) *Gaps { return &l.partitions[partition].Gaps }
 
+// Forget forgets when records were given; what is wrong it remembers.
+func (l *Log) Forget() {
+	for _, g := range l.partitions {
+		g.Gaps.Forget()
+		g.given.forget()
+	}
+}
+
 // Received says that the consumer was given a record.
 func (l *Log) Received(partition int32, offset int64, key, value []byte) {
 	g := l.partitions[partition]
-	g.Mark(time.Now())
+	now := time.Now()
+	g.Mark(now)
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	wrong := func(counter *int64, what string) {
@@ -116,6 +176,7 @@ func (l *Log) Received(partition int32, offset int64, key, value []byte) {
 		}
 		g.next = sequence + 1
 		g.received++
+		g.given.mark(g.next, now)
 	case late:
 		delete(g.missing, sequence)
 		g.received++

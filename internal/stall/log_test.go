@@ -84,3 +84,26 @@ func TestGapsCountWhereTheyTouch(t *testing.T) {
 		t.Errorf("forgotten: longest gap %v, last event %v", got, g.Last().Sub(start))
 	}
 }
+
+func TestLatestIsTheLongestWayOfARecord(t *testing.T) {
+	zero := time.Now()
+	at := func(below int64, ms int) instant {
+		return instant{below, zero.Add(time.Duration(ms) * time.Millisecond)}
+	}
+	for name, c := range map[string]struct {
+		acknowledged, given []instant
+		want                int
+	}{
+		"one by one":         {[]instant{at(5, 10), at(10, 20)}, []instant{at(1, 11), at(5, 14), at(10, 21)}, 4},
+		"not given":          {[]instant{at(5, 10), at(10, 40)}, []instant{at(5, 12)}, 60},
+		"before it is known": {[]instant{at(5, 50)}, []instant{at(5, 10)}, 0},
+		"with what follows":  {[]instant{at(5, 10), at(10, 20)}, []instant{at(4, 11), at(10, 35)}, 25},
+		"nothing":            {nil, []instant{at(5, 10)}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if got := latest(c.acknowledged, c.given, zero.Add(100*time.Millisecond)); got != time.Duration(c.want)*time.Millisecond {
+				t.Errorf("%v, want %d ms", got, c.want)
+			}
+		})
+	}
+}

@@ -53,6 +53,13 @@ type Stall struct {
 	Slowest, Median             time.Duration // gap of the partitions hit
 	SlowestExcess, MedianExcess time.Duration
 	Others, OthersExcess        time.Duration // the worst of the partitions not hit
+	// Own and OthersOwn are the worst of what a client added for sure, of the
+	// partitions hit and of the others: the excess, or how long after its
+	// acknowledgement a record was given at the most, whichever is less. Of an
+	// acknowledgement that was lost with its connection the writer hears late, so that
+	// its gap is shorter than the cluster's; and what was acknowledged just before a
+	// leader was gone may be readable only when the next one has found followers.
+	Own, OthersOwn time.Duration
 	// Unfinished says that some partition came to nothing more, for a minute.
 	Unfinished bool
 }
@@ -137,11 +144,9 @@ func (r *runner) trial(ctx context.Context, round int, f Fault, broker int32) (T
 	if err := pause(ctx, r.Calm); err != nil {
 		return t, err
 	}
-	for p := range int32(r.Partitions) {
-		r.writer.Gaps(p).Forget()
-		for _, l := range r.logs {
-			l.Gaps(p).Forget()
-		}
+	r.writer.Forget()
+	for _, l := range r.logs {
+		l.Forget()
 	}
 	leaders, err := r.Bed.Leaders(r.Topic)
 	if err != nil {
@@ -171,9 +176,9 @@ func (r *runner) trial(ctx context.Context, round int, f Fault, broker int32) (T
 	if err != nil {
 		return t, err
 	}
-	t.Floor = r.evaluate(t.Hit, from, to, func(p int32) *Gaps { return r.writer.Gaps(p) })
+	t.Floor = r.evaluate(t.Hit, from, to, r.writer.Gaps, func(int32) []instant { return nil })
 	for i, l := range r.logs {
-		s := r.evaluate(t.Hit, from, to, l.Gaps)
+		s := r.evaluate(t.Hit, from, to, l.Gaps, func(p int32) []instant { return l.partitions[p].given.all() })
 		s.Unfinished = late[i]
 		t.Stalls = append(t.Stalls, s)
 	}
@@ -198,16 +203,18 @@ func (r *runner) awaitAll(ctx context.Context, since time.Time) []bool {
 	return late
 }
 
-func (r *runner) evaluate(hit []int32, from, to time.Time, gaps func(int32) *Gaps) Stall {
+func (r *runner) evaluate(hit []int32, from, to time.Time, gaps func(int32) *Gaps, given func(int32) []instant) Stall {
 	var s Stall
 	var of, excess []time.Duration
 	for p := range int32(r.Partitions) {
 		g := gaps(p).Longest(from, to)
 		e := g - r.writer.Gaps(p).Longest(from, to)
+		own := min(e, latest(r.writer.acks[p].all(), given(p), to))
 		if !slices.Contains(hit, p) {
-			s.Others, s.OthersExcess = max(s.Others, g), max(s.OthersExcess, e)
+			s.Others, s.OthersExcess, s.OthersOwn = max(s.Others, g), max(s.OthersExcess, e), max(s.OthersOwn, own)
 			continue
 		}
+		s.Own = max(s.Own, own)
 		of, excess = append(of, g), append(excess, e)
 	}
 	if len(of) > 0 {

@@ -39,6 +39,7 @@ type Writer struct {
 	working sync.WaitGroup
 	lanes   []*lane
 	gaps    []Gaps // between acknowledgements, by partition
+	acks    []instants
 }
 
 // lane is one partition's.
@@ -82,7 +83,7 @@ func StartWriter(ctx context.Context, cfg WriterConfig) (*Writer, error) {
 			cfg.Partitions, cfg.Tick, cfg.Batch, cfg.Size, headSize)
 	}
 	running, cancel := context.WithCancel(context.Background())
-	w := &Writer{cfg: cfg, cancel: cancel, gaps: make([]Gaps, cfg.Partitions)}
+	w := &Writer{cfg: cfg, cancel: cancel, gaps: make([]Gaps, cfg.Partitions), acks: make([]instants, cfg.Partitions)}
 	for p := range cfg.Partitions {
 		w.lanes = append(w.lanes, &lane{partition: int32(p)})
 	}
@@ -127,6 +128,14 @@ func (w *Writer) Acknowledged(partition int32) int64 {
 
 // Gaps returns the gaps between a partition's acknowledgements.
 func (w *Writer) Gaps(partition int32) *Gaps { return &w.gaps[partition] }
+
+// Forget forgets when records were acknowledged.
+func (w *Writer) Forget() {
+	for p := range w.gaps {
+		w.gaps[p].Forget()
+		w.acks[p].forget()
+	}
+}
 
 // watch asks the broker at addr who leads, again and again.
 func (w *Writer) watch(ctx context.Context, addr string) {
@@ -285,7 +294,9 @@ func (w *Writer) write(ctx context.Context, l *lane) {
 		}
 		sequence += int64(w.cfg.Batch)
 		l.acknowledged.Store(sequence)
-		w.gaps[l.partition].Mark(time.Now())
+		now = time.Now()
+		w.gaps[l.partition].Mark(now)
+		w.acks[l.partition].mark(sequence, now)
 	}
 }
 
