@@ -466,3 +466,90 @@ func TestLeaderThatIsBehindIsAskedAtAPace(t *testing.T) {
 		t.Errorf("offset %d", m.Offset)
 	}
 }
+
+// What comes while a connection is made goes into its first fetch: that of a broker
+// that has just started takes long.
+func TestFirstFetchHasWhatCameDuringTheDial(t *testing.T) {
+	var dialing atomic.Bool
+	cluster, client := start(t, 12, func(c *sarama.Config) {
+		c.Net.Proxy.Enable = true
+		c.Net.Proxy.Dialer = dialFunc(func(network, addr string) (net.Conn, error) {
+			if dialing.Load() {
+				time.Sleep(50 * time.Millisecond)
+			}
+			return net.Dial(network, addr)
+		})
+	})
+	for p := range int32(12) {
+		if _, err := client.Leader(topic, p); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := client.GetOffset(topic, p, sarama.OffsetOldest); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dialing.Store(true)
+	var mu sync.Mutex
+	first := make(map[int32]int) // partitions by broker
+	onFetch(cluster, func(broker int32, r *kmsg.FetchRequest) *kmsg.FetchResponse {
+		mu.Lock()
+		defer mu.Unlock()
+		if first[broker] == 0 {
+			first[broker] = len(r.Topics[0].Partitions)
+		}
+		return nil
+	})
+	c := open(t, client, Config{})
+	var pcs []sarama.PartitionConsumer
+	for p := range int32(12) {
+		pcs = append(pcs, consume(t, c, p, sarama.OffsetOldest))
+	}
+	for p, pc := range pcs {
+		produce(t, client, int32(p), 0, 1)
+		receive(t, pc, 1)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	for broker := range int32(3) {
+		if first[broker] != 4 {
+			t.Errorf("the first fetch of broker %d has %d partitions of 4", broker, first[broker])
+		}
+	}
+}
+
+// A connection that was good for a while and ends is made again at once: that its
+// partitions are looked up takes its time, and may find nothing new.
+func TestLostConnectionIsMadeAgainAtOnce(t *testing.T) {
+	cluster, client := start(t, 3)
+	pc := consume(t, open(t, client, Config{}), 0, sarama.OffsetOldest)
+	produce(t, client, 0, 0, 1)
+	receive(t, pc, 1)
+	time.Sleep(2 * trustAfter)
+	var hide atomic.Bool // the record that is to come then
+	onFetch(cluster, func(_ int32, r *kmsg.FetchRequest) *kmsg.FetchResponse {
+		if !hide.Load() {
+			return nil
+		}
+		cluster.Fake().SleepControl(func() { time.Sleep(time.Millisecond) })
+		return answerTo(r, func(p *kmsg.FetchResponseTopicPartition) { p.HighWatermark = 1 })
+	})
+	hide.Store(true)
+	produce(t, client, 0, 1, 1)
+	answer := make(chan struct{})
+	cluster.Fake().ControlKey(3, func(kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.Fake().KeepControl()
+		select {
+		case <-answer:
+		default:
+			cluster.Fake().SleepControl(func() { <-answer })
+		}
+		return nil, nil, false
+	})
+	if _, err := cluster.Drop(0); err != nil {
+		t.Fatal(err)
+	}
+	nextError(t, pc) // it is reported all the same
+	hide.Store(false)
+	receive(t, pc, 1)
+	close(answer)
+}

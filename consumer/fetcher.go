@@ -155,16 +155,33 @@ func (f *fetcher) gather(l *lane, into []asked) ([]asked, time.Duration) {
 	into = into[:0]
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	l.busy = false
+	l.busy, l.dialing = false, false
 	wait := f.core.conf.Consumer.MaxWaitTime
 	switch {
 	case l == first && second.busy:
 		return into, 0
-	case l == second && !first.busy:
+	case l == second && (!first.busy || first.dialing && !l.connected):
 		return into, 0
 	case l == second:
 		wait = min(wait, shortWait)
 	}
+	into = f.claim(l, into)
+	l.busy = len(into) > 0
+	l.dialing = l.busy && !l.connected
+	return into, wait
+}
+
+// dialed says that l, which was dialing, is done with that, and returns what it is
+// to fetch: list, and what has come meanwhile.
+func (f *fetcher) dialed(l *lane, list []asked, connected bool) []asked {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l.dialing, l.connected = false, connected
+	return f.claim(l, list)
+}
+
+// claim appends what nobody is fetching. It must be called with mu held.
+func (f *fetcher) claim(l *lane, into []asked) []asked {
 	for p, s := range f.subscriptions {
 		if s.lane != nil || p.paused.Load() || len(p.chunks) == cap(p.chunks) {
 			continue
@@ -175,22 +192,25 @@ func (f *fetcher) gather(l *lane, into []asked) ([]asked, time.Duration) {
 		s.lane = l
 		into = append(into, asked{p, s, s.epoch})
 	}
-	l.busy = len(into) > 0
-	return into, wait
+	return into
 }
 
 // fail ends the subscriptions of a fetch, and reports the connection
 // broken. The partitions are assigned again, maybe to this fetcher, at the pace of
-// the mapper's backoff.
-func (f *fetcher) fail(list []asked, err error) {
+// the mapper's backoff. With again they are fetched meanwhile, over another
+// connection, as if nothing had happened: nobody else may lead them.
+func (f *fetcher) fail(list []asked, err error, again bool) {
 	f.mu.Lock()
 	n := 0
 	for _, a := range list {
-		if f.subscriptions[a.partition] == a.subscription {
-			delete(f.subscriptions, a.partition)
-			list[n] = a
-			n++
+		if f.subscriptions[a.partition] != a.subscription {
+			continue
 		}
+		if a.subscription.lane = nil; !again {
+			delete(f.subscriptions, a.partition)
+		}
+		list[n] = a
+		n++
 	}
 	f.mu.Unlock()
 	kind := broken
@@ -214,7 +234,7 @@ func (f *fetcher) overdue(l *lane) bool {
 	var late []mapper.Worker
 	f.mu.Lock()
 	for p, s := range f.subscriptions {
-		if s.lane == l {
+		if s.lane == l || s.lane == nil && l.dialing {
 			late = append(late, p)
 		}
 	}

@@ -18,11 +18,20 @@ type lane struct {
 	conn    *brokers.Conn
 	wake    chan struct{} // there may be something to fetch
 	busy    bool          // a fetch is on its way; the fetcher's mu guards it
+	dialing bool          // it waits for the connection first; likewise
 	tap     *tap          // of the present connection
-	pass    bool          // sarama decodes the answers
-	late    *time.Timer   // calls fetcher.overdue
-	out     []outOfRange
+
+	// Of the lane's goroutine, which stores connected with the fetcher's mu held.
+	connected bool
+	since     time.Time   // when the present connection brought its first answer; zero: it has not
+	pass      bool        // sarama decodes the answers
+	late      *time.Timer // calls fetcher.overdue
+	out       []outOfRange
 }
+
+// trustAfter is how long a connection must have been good for, for its end to be
+// taken for an accident: it is made again at once, and not at the mapper's pace.
+const trustAfter = 100 * time.Millisecond
 
 // lateAgain is how often a broker that is late has its partitions looked up.
 const lateAgain = fastBackoff
@@ -79,16 +88,26 @@ func (l *lane) run() {
 			}
 			continue
 		}
-		a, err := l.fetch(list, wait)
+		l.late.Reset(wait + f.core.cfg.Patience)
+		list, err := l.connect(list)
+		var a *answer
+		if err == nil {
+			a, err = l.fetch(list, wait)
+		}
+		l.late.Stop()
 		if err != nil {
-			l.conn.Disconnect()
+			again := broke(err) && !l.since.IsZero() && time.Since(l.since) > trustAfter
+			l.disconnect()
 			select {
 			case <-f.stopping: // that was Stop's interrupt
 				return
 			default:
-				f.fail(list, err)
+				f.fail(list, err, again)
 			}
 		} else {
+			if l.since.IsZero() {
+				l.since = time.Now()
+			}
 			if !f.deliver(l, list, a) {
 				l.pass = true
 			}
@@ -115,14 +134,28 @@ func (l *lane) rest(d time.Duration) {
 	}
 }
 
+// connect returns when l is connected, with what it is to fetch: list, and what
+// came while it dialed. A broker that has just started takes its time for that, and
+// once more for its first fetch.
+func (l *lane) connect(list []asked) ([]asked, error) {
+	if l.connected {
+		return list, nil
+	}
+	err := l.conn.Connect()
+	return l.fetcher.dialed(l, list, err == nil), err
+}
+
+func (l *lane) disconnect() {
+	l.conn.Disconnect()
+	l.since = time.Time{}
+	l.fetcher.mu.Lock()
+	l.connected = false
+	l.fetcher.mu.Unlock()
+}
+
 // fetch makes one request.
 func (l *lane) fetch(list []asked, wait time.Duration) (*answer, error) {
 	conf := l.fetcher.core.conf
-	l.late.Reset(wait + l.fetcher.core.cfg.Patience)
-	defer l.late.Stop()
-	if err := l.conn.Connect(); err != nil {
-		return nil, err
-	}
 	r := &sarama.FetchRequest{
 		Version:     fetchVersion(conf.Version),
 		MinBytes:    conf.Consumer.Fetch.Min,
@@ -192,6 +225,12 @@ func temporary(err error) bool {
 		!errors.Is(err, sarama.ErrUnsupportedVersion) && !errors.Is(err, sarama.ErrInsufficientData)
 }
 
+// broke says that a connection is gone, and that it need not be the broker.
+func broke(err error) bool {
+	var network net.Error
+	return temporary(err) && !(errors.As(err, &network) && network.Timeout())
+}
+
 // outOfRange is a subscription whose offset a leader has called out of range.
 type outOfRange struct {
 	asked
@@ -210,7 +249,7 @@ func (l *lane) confirm() {
 		newest, err = l.offsets(list, sarama.OffsetNewest)
 	}
 	if err != nil {
-		l.conn.Disconnect()
+		l.disconnect()
 	}
 	for _, o := range list {
 		p := o.partition
@@ -230,9 +269,6 @@ func (l *lane) offsets(list []outOfRange, at int64) (map[*partition]int64, error
 	r := sarama.NewOffsetRequest(l.conn.Version())
 	for _, o := range list {
 		r.AddBlock(o.partition.topic, o.partition.id, at, 1)
-	}
-	if err := l.conn.Connect(); err != nil {
-		return nil, err
 	}
 	answer, err := l.conn.Broker().GetAvailableOffsets(r)
 	if err != nil {
