@@ -49,6 +49,9 @@ func clusterOf(t *testing.T, addrs ...string) *Cluster {
 	return c
 }
 
+// never asks nobody else before the first one has answered.
+func never(time.Duration) time.Duration { return time.Hour }
+
 // closedPort returns the address of a port on which nobody listens.
 func closedPort(t *testing.T) string {
 	t.Helper()
@@ -114,7 +117,7 @@ func TestClusterAsksTheNextBroker(t *testing.T) {
 			if l := v.Topics[testTopic].Partitions[1]; l.Err != nil || l.ID != 1 || l.Addr != k.Addrs()[1] {
 				t.Errorf("partition 1 is led by %+v", l)
 			}
-			c.hedge = time.Hour // a busy machine is no silent broker
+			c.hedge = never // a busy machine is no silent broker
 			before := c.Requests()
 			if _, err := c.Metadata(t.Context(), testTopic); err != nil {
 				t.Fatal(err)
@@ -123,6 +126,32 @@ func TestClusterAsksTheNextBroker(t *testing.T) {
 				t.Errorf("%d requests once it is known who answers", got)
 			}
 		})
+	}
+}
+
+// A broker that is slower than the last answer was is not waited for.
+func TestNextBrokerIsAskedSoonerWhereAnswersAreFast(t *testing.T) {
+	for _, c := range []struct{ took, want time.Duration }{
+		{0, hedgeMost}, {time.Millisecond, hedgeLeast}, {8 * time.Millisecond, 32 * time.Millisecond}, {time.Second, hedgeMost},
+	} {
+		if got := hedgeAfter(c.took); got != c.want {
+			t.Errorf("after an answer in %v the next one has %v, want %v", c.took, got, c.want)
+		}
+	}
+	k := startTopic(t, 1)
+	c := clusterOf(t, k.Addrs()...)
+	var told time.Duration
+	c.hedge = func(took time.Duration) time.Duration {
+		told = took
+		return time.Hour
+	}
+	for range 2 {
+		if _, err := c.Metadata(t.Context(), testTopic); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if told <= 0 || told > time.Minute {
+		t.Errorf("the last answer took %v", told)
 	}
 }
 
@@ -197,7 +226,7 @@ func TestViewReadsNonsense(t *testing.T) {
 func TestLeadersAnswerABatchWithOneRequest(t *testing.T) {
 	k := startTopic(t, 6)
 	c := clusterOf(t, k.Addrs()...)
-	c.hedge = time.Hour // a busy machine is no silent broker
+	c.hedge = never // a busy machine is no silent broker
 	l := leadersOf(t, c)
 	all := workers(6)
 	first := l.ResolveBrokers(t.Context(), all)
@@ -274,7 +303,7 @@ func TestOutdatedBrokerIsNotAskedFirst(t *testing.T) {
 	if _, err := l.ResolveBroker(w); err != nil {
 		t.Fatal(err)
 	}
-	c.hedge = time.Hour
+	c.hedge = never
 	before := c.askers[0]
 	l.known[topicPartition{testTopic, 0}].epoch = 99
 	if _, err := l.ResolveBroker(w); !errors.Is(err, sarama.ErrLeaderNotAvailable) {
@@ -353,7 +382,7 @@ func TestRefusedCredentialsAreNotRepeated(t *testing.T) {
 func TestReplicaIsAskedInsteadOfTheLeader(t *testing.T) {
 	k := startTopic(t, 1)
 	c := clusterOf(t, k.Addrs()...)
-	c.hedge = time.Hour
+	c.hedge = never
 	l := leadersOf(t, c)
 	w := &worker{replica: 2}
 	for range 2 { // the second time without a request
@@ -430,7 +459,7 @@ func (w *groupWorker) Resolved(id int32, err error) {
 func TestCoordinatorsAskOncePerGroup(t *testing.T) {
 	k := startTopic(t, 1)
 	c := clusterOf(t, k.Addrs()...)
-	c.hedge = time.Hour
+	c.hedge = never
 	co := NewCoordinators(CoordinatorsConfig{Cluster: c})
 	defer co.Close()
 	var all []mapper.Worker

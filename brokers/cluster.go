@@ -15,9 +15,12 @@ import (
 const (
 	// askTimeout bounds one question, whoever is asked.
 	askTimeout = 5 * time.Second
-	// hedgeAfter is how long a broker that was asked may take before the next one
-	// is asked as well: a frozen broker accepts the question and is silent.
-	hedgeAfter = 50 * time.Millisecond
+	// A broker that was asked may take slowerThan times what the last answer took,
+	// within these bounds, before the next one is asked as well: a frozen broker
+	// accepts the question and is silent, one that has just started is slow.
+	hedgeLeast = 20 * time.Millisecond
+	hedgeMost  = 50 * time.Millisecond
+	slowerThan = 4
 )
 
 // Cluster asks a cluster's brokers what any of them can answer, on connections
@@ -25,8 +28,9 @@ const (
 type Cluster struct {
 	conf     *sarama.Config
 	seeds    func() []string
-	hedge    time.Duration // hedgeAfter
-	requests atomic.Int64  // sent, the unanswered ones included
+	hedge    func(took time.Duration) time.Duration // hedgeAfter
+	requests atomic.Int64                           // sent, the unanswered ones included
+	took     atomic.Int64                           // the last answer, in nanoseconds; 0: there was none
 
 	mu     sync.Mutex
 	askers []*asker // in the order in which to ask: who answered last comes first
@@ -101,12 +105,13 @@ func (c *Cluster) Metadata(ctx context.Context, topics ...string) (*View, error)
 
 // ask returns the answer to a question that was asked after the call: that of
 // the broker that answered last time, or of the next one where that fails or
-// takes longer than hedgeAfter. No goroutine outlives it.
+// takes longer than hedgeAfter says. No goroutine outlives it.
 func ask[T any](ctx context.Context, c *Cluster, question func(*sarama.Broker) (T, error), learn func(T)) (T, error) {
 	type answer struct {
 		from *asker
 		said T
 		err  error
+		took time.Duration
 	}
 	var none T
 	askers, err := c.candidates()
@@ -133,15 +138,18 @@ func ask[T any](ctx context.Context, c *Cluster, question func(*sarama.Broker) (
 			asked++
 			asking.Go(func() {
 				got := answer{from: a}
+				began := time.Now()
 				got.err = c.askOne(ctx, a, func(b *sarama.Broker) (err error) {
 					got.said, err = question(b)
 					return err
 				})
+				got.took = time.Since(began)
 				answers <- got
 			})
-			next.Reset(c.hedge)
+			next.Reset(c.hedge(time.Duration(c.took.Load())))
 		case got := <-answers:
 			if got.err == nil {
+				c.took.Store(int64(got.took))
 				c.prefer(got.from)
 				if learn != nil {
 					learn(got.said)
@@ -156,6 +164,15 @@ func ask[T any](ctx context.Context, c *Cluster, question func(*sarama.Broker) (
 			return none, sarama.Wrap(sarama.ErrOutOfBrokers, append(failed, fmt.Errorf("no answer: %w", ctx.Err()))...)
 		}
 	}
+}
+
+// hedgeAfter is how long to wait for one broker before the next one is asked as
+// well, where the last answer took so long; 0 where there was none.
+func hedgeAfter(took time.Duration) time.Duration {
+	if took == 0 {
+		return hedgeMost
+	}
+	return min(max(slowerThan*took, hedgeLeast), hedgeMost)
 }
 
 // candidates returns whom to ask, in this order.
