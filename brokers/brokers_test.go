@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -311,6 +312,46 @@ func TestOutdatedBrokerIsNotAskedFirst(t *testing.T) {
 	}
 	if c.askers[0] == before || len(c.askers) != 3 {
 		t.Errorf("of %d brokers the same is asked first", len(c.askers))
+	}
+}
+
+// What an answer says of others is not asked for again.
+func TestMovesOfOthersAreTold(t *testing.T) {
+	k := startTopic(t, 3)
+	c := clusterOf(t, k.Addrs()...)
+	var told []int32
+	l := NewLeaders(LeadersConfig{Cluster: c, Moved: func(topic string, partition int32) {
+		if topic != testTopic {
+			t.Errorf("topic %q", topic)
+		}
+		told = append(told, partition)
+	}})
+	t.Cleanup(l.Close)
+	c.hedge = never
+	all := workers(2) // nobody has partition 2
+	for _, r := range l.ResolveBrokers(t.Context(), all) {
+		if r.Err != nil {
+			t.Fatal(r.Err)
+		}
+	}
+	for p := range int32(3) {
+		if err := k.MoveLeader(testTopic, p, (p+1)%3); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := l.ResolveBroker(all[0]); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(told, []int32{1}) {
+		t.Errorf("told of partitions %v, want that of partition 1", told)
+	}
+	before := c.Requests()
+	conn, err := l.ResolveBroker(all[1])
+	if err != nil || conn.Addr() != k.Addrs()[2] || c.Requests() != before {
+		t.Errorf("ResolveBroker() = %v, %v after %d requests, want broker 2 after none", conn, err, c.Requests()-before)
+	}
+	if w := all[1].(*worker); len(w.told) != 2 || w.told[1].ID != 2 {
+		t.Errorf("told %v", w.told)
 	}
 }
 

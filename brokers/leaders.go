@@ -62,6 +62,10 @@ type LeadersConfig struct {
 	// Addr, where it is not nil, returns the address of a broker that was not named
 	// by an answer before, "" where it is unknown.
 	Addr func(broker int32) string
+	// Moved, where it is not nil, is called when an answer names a newer leader of a
+	// partition that was resolved before and that nobody asks for now: to resolve it
+	// again takes no request. It must not block.
+	Moved func(topic string, partition int32)
 }
 
 type topicPartition struct {
@@ -77,6 +81,7 @@ type belief struct {
 	hint    Leader    // the answer to the next question
 	hinted  bool
 	current Leader // the last answer
+	asked   int    // calls that wait for an answer
 }
 
 // staleAtMost is for how long lower epochs are not believed. A topic that was
@@ -132,6 +137,7 @@ func (l *Leaders) ResolveBrokers(ctx context.Context, workers []mapper.Worker) [
 	if len(asking) == 0 {
 		return resolutions
 	}
+	l.ask(workers, asking, 1)
 	view, err := l.rounds.join(ctx, topics)
 	outdated := false
 	for _, i := range asking {
@@ -144,10 +150,20 @@ func (l *Leaders) ResolveBrokers(ctx context.Context, workers []mapper.Worker) [
 		w.Resolved(leader)
 		resolutions[i] = l.resolution(w, leader)
 	}
+	l.ask(workers, asking, -1)
 	if outdated {
 		l.cluster.distrust()
 	}
 	return resolutions
+}
+
+// ask takes note of calls that wait for an answer, n more of them.
+func (l *Leaders) ask(workers []mapper.Worker, asking []int, n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, i := range asking {
+		l.belief(workers[i].(PartitionWorker).Partition()).asked += n
+	}
 }
 
 // refresh sends one request for topics.
@@ -171,7 +187,36 @@ func (l *Leaders) refresh(ctx context.Context, topics []string) (*View, error) {
 	l.brokers = v.Brokers
 	l.mu.Unlock()
 	l.pool.retain(v.Brokers)
+	if l.cfg.Moved != nil {
+		for _, m := range l.moved(v) {
+			l.cfg.Moved(m.topic, m.partition)
+		}
+	}
 	return v, nil
+}
+
+// moved makes hints of the newer leaders in an answer that nobody waits for, and
+// returns their partitions. Who led them may not know yet, and keep a fetch parked.
+func (l *Leaders) moved(v *View) (moved []topicPartition) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for name, topic := range v.Topics {
+		for i, now := range topic.Partitions {
+			k := topicPartition{name, int32(i)}
+			b := l.known[k]
+			if b == nil || b.asked > 0 || b.epoch < 0 || now.Err != nil || now.Epoch <= b.epoch {
+				continue
+			}
+			if b.topic != (sarama.Uuid{}) && topic.ID != b.topic {
+				continue // another topic of that name
+			}
+			b.topic = topic.ID
+			b.epoch, b.stale = now.Epoch, time.Time{}
+			b.hint, b.hinted = now, true
+			moved = append(moved, k)
+		}
+	}
+	return moved
 }
 
 // authPause is how long nobody is asked after the brokers have refused us.

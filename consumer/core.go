@@ -58,7 +58,7 @@ func newCore(client sarama.Client, cfg Config) (*core, error) {
 		closing:  make(chan struct{}),
 	}
 	c.cluster = brokers.NewCluster(c.conf, c.seeds)
-	c.leaders = brokers.NewLeaders(brokers.LeadersConfig{Cluster: c.cluster, Spawn: c.spawn, Check: c.check, Addr: c.addr})
+	c.leaders = brokers.NewLeaders(brokers.LeadersConfig{Cluster: c.cluster, Spawn: c.spawn, Check: c.check, Addr: c.addr, Moved: c.moved})
 	c.mapper, err = mapper.Spawn(mapper.Config{Backoff: cfg.Backoff, Logger: cfg.Logger}, c.leaders)
 	if err != nil {
 		return nil, err
@@ -90,6 +90,13 @@ func (c *core) addr(broker int32) string {
 		}
 	}
 	return ""
+}
+
+// moved has a partition resolved of which an answer has named a newer leader.
+func (c *core) moved(topic string, partition int32) {
+	if p := c.child(topicPartition{topic, partition}); p != nil {
+		c.mapper.TriggerReassign(p)
+	}
 }
 
 func (c *core) check() error {
