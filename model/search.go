@@ -1,6 +1,7 @@
 package model
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"runtime"
@@ -18,7 +19,7 @@ type Options struct {
 	// each that there may be, used or not; see also Result.Bytes. 0: 4 million.
 	MaxStates int
 	// MaxBytes ends the search with an error where the set of states and those that
-	// are to be looked at take more. 0: no bound.
+	// are to be looked at take more, but for some 100 KB. 0: no bound.
 	MaxBytes int
 	// Visit, where set, is called for every step: from the state with the bytes
 	// from, by action a, to the state that x is in, with the bytes to. It is
@@ -51,17 +52,46 @@ func (e *BrokenError) Error() string {
 	return fmt.Sprintf("%v, after %d actions:\n%s", e.Violation, len(e.Actions), e.Scenario)
 }
 
-// found is a state to look at, and where its bytes are.
-type found struct {
-	place uint32 // in the set
-	size  uint32
-	begin uint64
+// chunk is states to look at, one after the other: the place in the set, the size,
+// the bytes. A state has far fewer bytes than a chunk has room for.
+type chunk []byte
+
+const chunkSize = 8 << 10
+
+// next takes the first state.
+func (c *chunk) next() (place uint32, state []byte) {
+	p, n := binary.Uvarint(*c)
+	size, m := binary.Uvarint((*c)[n:])
+	begin, end := n+m, n+m+int(size)
+	state, *c = (*c)[begin:end], (*c)[end:]
+	return uint32(p), state
 }
 
-// layer is the states of one depth that one searcher has found.
-type layer struct {
-	states []found
-	bytes  []byte
+// chunks are those in use and those to be used again. What was looked at makes room
+// for what is found.
+type chunks struct {
+	sync.Mutex
+	free []chunk
+	made atomic.Int64
+}
+
+func (p *chunks) take() chunk {
+	p.Lock()
+	defer p.Unlock()
+	n := len(p.free)
+	if n == 0 {
+		p.made.Add(1)
+		return make(chunk, 0, chunkSize)
+	}
+	c := p.free[n-1]
+	p.free = p.free[:n-1]
+	return c[:0]
+}
+
+func (p *chunks) give(c chunk) {
+	p.Lock()
+	p.free = append(p.free, c)
+	p.Unlock()
 }
 
 // search goes breadth first, layer by layer: each searcher takes some states of a
@@ -70,11 +100,12 @@ type search struct {
 	cfg  Config
 	opts Options
 
-	seen   *set
-	layers []layer // to look at, one of each searcher
-	width  int     // states in them
+	seen  *set
+	room  chunks
+	todo  []chunk // the layer to look at
+	width int     // states in it
 
-	next   atomic.Int64 // of the states to look at
+	next   atomic.Int64 // of the chunks to look at
 	steps  atomic.Int64
 	failed atomic.Bool
 	visit  sync.Mutex
@@ -85,7 +116,9 @@ type searcher struct {
 	*search
 	x       *World
 	actions []Action
-	found   layer
+	state   []byte  // that x is in
+	found   []chunk // the last one may have room
+	count   int     // of states in them
 	broken  *Violation
 	where   uint32  // the place of the state where it was found
 	by      *Action // what led to it from there; nil: it is in that state
@@ -99,11 +132,11 @@ func Search(cfg Config, opts Options) (Result, error) {
 	if n == 0 {
 		n = runtime.GOMAXPROCS(0)
 	}
-	states := opts.MaxStates
-	if states == 0 {
-		states = 4 << 20
+	room := opts.MaxStates
+	if room == 0 {
+		room = 4 << 20
 	}
-	s := &search{cfg: cfg, opts: opts, seen: newSet(states), layers: make([]layer, n)}
+	s := &search{cfg: cfg, opts: opts, seen: newSet(room)}
 	searchers := make([]*searcher, n)
 	for i := range searchers {
 		x, err := NewWorld(cfg)
@@ -113,16 +146,16 @@ func Search(cfg Config, opts Options) (Result, error) {
 		searchers[i] = &searcher{search: s, x: x}
 	}
 	searchers[0].arrive(nil, Action{}, origin)
-	states, most := 0, 0
+	states := 0
 	result := func(depth int) Result {
 		var seen Seen
 		for _, g := range searchers {
 			seen.add(g.x.seen)
 		}
-		return Result{Seen: seen, States: states, Steps: int(s.steps.Load()), Depth: depth, Bytes: most, Took: time.Since(began)}
+		return Result{Seen: seen, States: states, Steps: int(s.steps.Load()), Depth: depth, Bytes: s.bytes(), Took: time.Since(began)}
 	}
 	for depth := 0; ; depth++ {
-		most = max(most, s.collect(searchers))
+		s.collect(searchers)
 		states += s.width
 		for _, g := range searchers {
 			if g.broken != nil {
@@ -130,12 +163,12 @@ func Search(cfg Config, opts Options) (Result, error) {
 			}
 		}
 		switch {
-		case s.width == 0:
-			return result(depth - 1), s.checkFates()
 		case opts.MaxStates > 0 && states > opts.MaxStates || s.seen.full.Load():
 			return result(depth), fmt.Errorf("model: more than %d states", opts.MaxStates)
-		case opts.MaxBytes > 0 && most > opts.MaxBytes:
-			return result(depth), fmt.Errorf("model: %d states take %d bytes, more than %d", states, most, opts.MaxBytes)
+		case s.tooLarge():
+			return result(depth), fmt.Errorf("model: %d states take %d bytes, more than %d", states, s.bytes(), opts.MaxBytes)
+		case s.width == 0:
+			return result(depth - 1), s.checkFates()
 		}
 		s.next.Store(0)
 		var wg sync.WaitGroup
@@ -146,43 +179,36 @@ func Search(cfg Config, opts Options) (Result, error) {
 	}
 }
 
-// collect makes the states that were found the next to look at, and returns how
-// many bytes are in use.
-func (s *search) collect(searchers []*searcher) int {
-	s.width = 0
-	bytes := s.seen.bytes()
-	for i, g := range searchers {
-		s.layers[i], g.found = g.found, layer{states: s.layers[i].states[:0], bytes: s.layers[i].bytes[:0]}
-		s.width += len(s.layers[i].states)
-		bytes += s.layers[i].room() + g.found.room()
+// collect makes the states that were found the next to look at.
+func (s *search) collect(searchers []*searcher) {
+	s.todo, s.width = s.todo[:0], 0
+	for _, g := range searchers {
+		s.todo = append(s.todo, g.found...)
+		s.width += g.count
+		g.found, g.count = g.found[:0], 0
 	}
-	return bytes
 }
 
-func (l layer) room() int { return cap(l.states)*16 + cap(l.bytes) }
+// bytes returns how many are in use. They only become more.
+func (s *search) bytes() int { return s.seen.bytes() + int(s.room.made.Load())*chunkSize }
+
+func (s *search) tooLarge() bool { return s.opts.MaxBytes > 0 && s.bytes() > s.opts.MaxBytes }
 
 // run looks at states until none is left.
 func (g *searcher) run() {
-	const some = 64
-	for !g.failed.Load() {
-		end := int(g.next.Add(some))
-		i := end - some
-		if i >= g.width {
+	for !g.failed.Load() && !g.tooLarge() {
+		i := int(g.next.Add(1)) - 1
+		if i >= len(g.todo) {
 			return
 		}
-		for _, l := range g.layers {
-			for ; i < min(end, len(l.states)); i++ {
-				f := l.states[i]
-				if !g.expand(f.place, l.bytes[f.begin:f.begin+uint64(f.size)]) {
-					g.failed.Store(true)
-					return
-				}
+		for rest := g.todo[i]; len(rest) > 0; {
+			place, state := rest.next()
+			if !g.expand(place, state) {
+				g.failed.Store(true)
+				return
 			}
-			if i -= len(l.states); i < 0 {
-				break
-			}
-			end -= len(l.states)
 		}
+		g.room.give(g.todo[i])
 	}
 }
 
@@ -222,22 +248,30 @@ func (g *searcher) expand(place uint32, from []byte) bool {
 
 // arrive takes note of the state that g.x is in, and returns its place.
 func (g *searcher) arrive(from []byte, a Action, place uint32) uint32 {
-	l := &g.found
-	begin := len(l.bytes)
-	l.bytes = g.x.appendState(l.bytes)
-	state := l.bytes[begin:]
+	g.state = g.x.appendState(g.state[:0])
 	if g.opts.Visit != nil {
 		g.visit.Lock()
-		g.opts.Visit(from, a, state, g.x)
+		g.opts.Visit(from, a, g.state, g.x)
 		g.visit.Unlock()
 	}
-	to, isNew := g.seen.add(state, place)
+	to, isNew := g.seen.add(g.state, place)
 	if isNew {
-		l.states = append(l.states, found{place: to, size: uint32(len(state)), begin: uint64(begin)})
-	} else {
-		l.bytes = l.bytes[:begin]
+		g.note(to)
 	}
 	return to
+}
+
+// note has the state that g.x is in looked at next.
+func (g *searcher) note(place uint32) {
+	last := len(g.found) - 1
+	if last < 0 || cap(g.found[last])-len(g.found[last]) < len(g.state)+2*binary.MaxVarintLen32 {
+		g.found = append(g.found, g.room.take())
+		last++
+	}
+	c := binary.AppendUvarint(g.found[last], uint64(place))
+	c = binary.AppendUvarint(c, uint64(len(g.state)))
+	g.found[last] = append(c, g.state...)
+	g.count++
 }
 
 // way returns the actions that lead to the state at a place. The set knows where
