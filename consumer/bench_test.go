@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"flag"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/brokermap/brokermap/internal/kafkatest"
 )
@@ -126,6 +128,51 @@ func BenchmarkConsume(b *testing.B) {
 			records := float64(b.N) * float64(*benchRecords)
 			b.ReportMetric(float64(used.Nanoseconds())/records, "cpu-ns/record")
 			b.ReportMetric(records/b.Elapsed().Seconds()/1e6, "Mrecords/s")
+			b.ReportMetric(0, "ns/op")
+		})
+	}
+}
+
+// BenchmarkDeliver is what becomes of an answer's bytes, up to the user's goroutine:
+// read into a buffer, taken apart, sent on a channel.
+func BenchmarkDeliver(b *testing.B) {
+	for _, size := range []int{100, 1 << 10} {
+		b.Run(fmt.Sprintf("%dB", size), func(b *testing.B) {
+			var wire []byte
+			records := 900 << 10 / size
+			per := 16 << 10 / size
+			value := make([]byte, size)
+			for from := 0; from < records; from += per {
+				wire = append(wire, encoded(int64(from), min(per, records-from), func(b *kmsg.RecordBatch) {
+					b.Records = nil
+					for i := range b.NumRecords {
+						r := kmsg.Record{OffsetDelta: i, Value: value}
+						r.Length = int32(len(r.AppendTo(nil)) - 1)
+						b.Records = r.AppendTo(b.Records)
+					}
+				})...)
+			}
+			core := &core{conf: config()}
+			var chunks atomic.Int64
+			chunks.Store(int64(max(b.N, benchPartitions)))
+			var working sync.WaitGroup
+			b.ReportAllocs()
+			before := cpu()
+			for range benchPartitions {
+				pc := newPartitionConsumer(core, topic, 0)
+				working.Go(func() {
+					for range pc.messages {
+					}
+				})
+				working.Go(func() {
+					defer close(pc.messages)
+					for chunks.Add(-1) >= 0 {
+						pc.deliver(chunk{records: append(core.buffers.get(len(wire)), wire...)})
+					}
+				})
+			}
+			working.Wait()
+			b.ReportMetric(float64((cpu()-before).Nanoseconds())/float64(max(b.N, benchPartitions)*records), "cpu-ns/record")
 			b.ReportMetric(0, "ns/op")
 		})
 	}

@@ -94,8 +94,12 @@ func (pc *partitionConsumer) decode(batch *recordBatch, from int64, t *transacti
 		return nil, err
 	}
 	messages := make([]sarama.ConsumerMessage, 0, records.left)
-	base, latest := timestamp(batch.baseTimestamp), timestamp(batch.maxTimestamp)
+	at := timestamp(batch.maxTimestamp)
 	appended := batch.attributes&attributeLogAppendTime != 0
+	base, delta := timestamp(batch.baseTimestamp), int64(0)
+	if !appended {
+		at = base
+	}
 	var r rawRecord
 	for records.left > 0 {
 		if err := records.next(&r); err != nil {
@@ -105,16 +109,19 @@ func (pc *partitionConsumer) decode(batch *recordBatch, from int64, t *transacti
 		if offset < from {
 			continue
 		}
-		messages = messages[:len(messages)+1]
-		m := &messages[len(messages)-1]
-		if m.Headers, err = decodeHeaders(r.headers); err != nil {
+		headers, err := decodeHeaders(r.headers)
+		if err != nil {
 			return nil, err
 		}
-		if m.Timestamp = latest; !appended {
-			m.Timestamp = base.Add(time.Duration(r.timestampDelta) * time.Millisecond)
+		if r.timestampDelta != delta && !appended { // many have that of the one before
+			delta = r.timestampDelta
+			at = base.Add(time.Duration(delta) * time.Millisecond)
 		}
-		m.Topic, m.Partition, m.Offset = pc.topic, pc.id, offset
-		m.Key, m.Value = r.key, r.value
+		messages = messages[:len(messages)+1]
+		m := &messages[len(messages)-1]
+		m.Headers, m.Timestamp = headers, at
+		m.Key, m.Value, m.Topic = r.key, r.value, pc.topic
+		m.Partition, m.Offset = pc.id, offset
 	}
 	return messages, nil
 }

@@ -208,10 +208,17 @@ func (d *recordReader) next(r *rawRecord) error {
 	return nil
 }
 
-// varint is binary.Varint with a way for one byte, which most are.
+// varint is binary.Varint with a short way for one byte and for two, which most are.
 func varint(b []byte) (int64, int) {
-	if len(b) > 0 && b[0] < 0x80 {
-		return int64(b[0]>>1) ^ -int64(b[0]&1), 1
+	if len(b) > 1 {
+		x := uint64(b[0])
+		if x < 0x80 {
+			return int64(x>>1) ^ -int64(x&1), 1
+		}
+		if b[1] < 0x80 {
+			x = x&0x7f | uint64(b[1])<<7
+			return int64(x>>1) ^ -int64(x&1), 2
+		}
 	}
 	return binary.Varint(b)
 }
