@@ -109,14 +109,17 @@ func TestPreferredReplicaIsFetchedFrom(t *testing.T) {
 		mu.Lock()
 		got := slices.Clone(asked)
 		mu.Unlock()
-		if len(got) >= len(want) {
-			if !slices.Equal(got[:len(want)], want) {
-				t.Errorf("asked %v, want %v", got, want)
+		left := want
+		for _, broker := range got { // a lookup that was under way may lead to one more than these
+			if len(left) > 0 && broker == left[0] {
+				left = left[1:]
 			}
+		}
+		if len(left) == 0 {
 			break
 		}
 		if time.Since(begun) > patience {
-			t.Fatalf("asked %v, want %v", got, want)
+			t.Fatalf("asked %v, want %v in this order", got, want)
 		}
 	}
 	if err := pc.Close(); err != nil {
