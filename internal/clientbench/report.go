@@ -223,8 +223,8 @@ func (s *soakResult) write(b io.Writer) {
 	for _, k := range s.Faults {
 		n += k
 	}
-	fmt.Fprintf(b, "\n### Soak\n\n%s for %v, with %d faults: %v. %d records given: %d lost, %d duplicated, %d reordered.\n",
-		s.Client, s.Time.Round(time.Second), n, s.Faults, s.Tally.Received, s.Tally.Lost, s.Tally.Duplicated, s.Tally.Reordered)
+	fmt.Fprintf(b, "\n### Soak\n\n%s for %v, with %d faults, at most %.1f s apart: %v. %d records given: %d lost, %d duplicated, %d reordered.\n",
+		s.Client, s.Time.Round(time.Second), n, s.Pause.Seconds(), s.Faults, s.Tally.Received, s.Tally.Lost, s.Tally.Duplicated, s.Tally.Reordered)
 	if len(s.Samples) == 0 {
 		return
 	}

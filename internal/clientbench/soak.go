@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -18,11 +19,12 @@ type soakResult struct {
 	Client  string
 	Time    time.Duration
 	Faults  map[string]int
+	Pause   time.Duration // the longest between two faults
 	Tally   stall.Tally
 	Samples []soakSample
 }
 
-// soakSample is taken between two faults, when the cluster has settled.
+// soakSample is taken just before a fault that strikes a cluster that has settled.
 type soakSample struct {
 	At         time.Duration
 	Goroutines int
@@ -31,13 +33,15 @@ type soakSample struct {
 
 const (
 	soakPartitions = 12
-	soakPeriod     = 5 * time.Second // from fault to fault, where the cluster settles in it
+	soakPeriod     = 5 * time.Second // from fault to fault
 	soakFault      = 1500 * time.Millisecond
 )
 
-// soak has a client consume while a fault of some kind strikes every few seconds,
-// and counts every record. The cluster has settled before each: a Kafka that loses
-// its last replica in sync loses records itself.
+// soak has a client consume while a fault strikes every soakPeriod, and counts every
+// record. A fault of any kind strikes a cluster that has settled: a Kafka that loses
+// its last replica in sync loses records itself. While the last one is being undone,
+// which takes longer than a period where a broker has to start, it is the
+// connections of another broker that are closed.
 func soak(ctx context.Context, o options, c client, bed kafkatest.Testbed) (*soakResult, error) {
 	res := &soakResult{Client: c.Name, Faults: make(map[string]int)}
 	const topic = "soak"
@@ -73,29 +77,63 @@ func soak(ctx context.Context, o options, c client, bed kafkatest.Testbed) (*soa
 		runtime.ReadMemStats(&m)
 		res.Samples = append(res.Samples, soakSample{time.Since(began), runtime.NumGoroutine(), m.HeapInuse})
 	}
-	for time.Since(began) < o.soak && ctx.Err() == nil {
-		if err := bed.Settle(topic); err != nil {
-			return res, err
+	drop, err := stall.FaultByName("drop")
+	if err != nil {
+		return res, err
+	}
+	settled := make(chan error, 1) // when the fault under way is undone
+	var undoing *int32             // its broker; nil when there is none
+	settle := func(f stall.Fault, broker int32) {
+		err := f.Inflict(ctx, bed, topic, broker, soakFault)
+		settled <- errors.Join(err, bed.Settle(topic))
+	}
+	await := func() error {
+		if undoing == nil {
+			return nil
 		}
-		sample()
-		struck := time.Now()
-		f := faults[random.IntN(len(faults))]
-		broker := random.Int32N(int32(len(bed.Addrs())))
-		if err := f.Inflict(ctx, bed, topic, broker, soakFault); err != nil && ctx.Err() == nil {
+		undoing = nil
+		return <-settled
+	}
+	defer func() { _ = await() }() // before the writer and the client stop
+	if err := bed.Settle(topic); err != nil {
+		return res, err
+	}
+	tick := time.NewTicker(soakPeriod)
+	defer tick.Stop()
+	for last := began; time.Since(began) < o.soak && ctx.Err() == nil; {
+		if undoing != nil && len(settled) > 0 {
+			if err := await(); err != nil && ctx.Err() == nil {
+				return res, err
+			}
+		}
+		f, broker := drop, random.Int32N(int32(len(bed.Addrs())))
+		if undoing == nil {
+			sample()
+			f = faults[random.IntN(len(faults))]
+		} else if broker == *undoing {
+			broker = (broker + 1) % int32(len(bed.Addrs()))
+		}
+		now := time.Now()
+		res.Pause, last = max(res.Pause, now.Sub(last)), now
+		if undoing == nil {
+			undoing = &broker
+			go settle(f, broker)
+		} else if err := f.Inflict(ctx, bed, topic, broker, 0); err != nil {
 			return res, err
 		}
 		res.Faults[f.Name]++
 		t := log.Tally(w)
 		report("%6.1f s  %-10s broker %d; %d records, %d under way, %d duplicated, %d reordered; %d goroutines",
-			struck.Sub(began).Seconds(), f.Name, broker, t.Received, t.Lost, t.Duplicated, t.Reordered, runtime.NumGoroutine())
-		if rest := soakPeriod - time.Since(struck); rest > 0 {
-			time.Sleep(rest)
+			now.Sub(began).Seconds(), f.Name, broker, t.Received, t.Lost, t.Duplicated, t.Reordered, runtime.NumGoroutine())
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
 		}
 	}
-	res.Time = time.Since(began)
-	if err := bed.Settle(topic); err != nil {
+	if err := await(); err != nil && ctx.Err() == nil {
 		return res, err
 	}
+	res.Time = time.Since(began)
 	w.Close()
 	for until := time.Now().Add(time.Minute); log.Tally(w).Lost > 0 && time.Now().Before(until); {
 		time.Sleep(10 * time.Millisecond)
@@ -106,7 +144,7 @@ func soak(ctx context.Context, o options, c client, bed kafkatest.Testbed) (*soa
 	for _, kind := range slices.Sorted(maps.Keys(res.Faults)) {
 		n += res.Faults[kind]
 	}
-	report("%d faults in %v: %+v", n, res.Time.Round(time.Second), res.Tally)
+	report("%d faults in %v, at most %v apart: %+v", n, res.Time.Round(time.Second), res.Pause.Round(time.Millisecond), res.Tally)
 	if !res.Tally.OK() {
 		return res, fmt.Errorf("%s: %+v", c.Name, res.Tally)
 	}

@@ -281,7 +281,7 @@ func (k *Kafka) reassign(topic string, to map[int32][]int32) error {
 	for p, replicas := range to {
 		r.AddBlock(topic, p, replicas)
 	}
-	err := k.askAny(func(b *sarama.Broker) error {
+	attempt := func(b *sarama.Broker) error {
 		answer, err := b.AlterPartitionReassignments(r)
 		if err != nil {
 			return err
@@ -290,7 +290,9 @@ func (k *Kafka) reassign(topic string, to map[int32][]int32) error {
 			return answer.ErrorCode
 		}
 		return nil // a single partition's error is not to be had from sarama: it does not get there
-	})
+	}
+	// Somebody may close this process's connections meanwhile.
+	err := poll(context.Background(), func() error { return k.askAny(attempt) })
 	if err != nil {
 		return err
 	}
