@@ -3,6 +3,9 @@ package ringbuf
 // NewAt is New with the first position as given, for tests of the wrap.
 func NewAt[T any](capacity int, start uint64) *Ring[T] { return newAt[T](capacity, start) }
 
+// SizeFor returns how many cells New makes, without making them.
+func SizeFor(capacity int) uint64 { return sizeFor(capacity) }
+
 // Claim takes the next position as Push does, and stops there: a hole. The
 // function it returns, nil where the ring is full, goes on with the Push of v.
 func (r *Ring[T]) Claim() (publish func(v T)) {

@@ -79,13 +79,7 @@ func New[T any](capacity int) *Ring[T] {
 
 // newAt is New with the first position as given, for tests of the wrap.
 func newAt[T any](capacity int, start uint64) *Ring[T] {
-	if capacity < 1 || capacity > maxCapacity {
-		panic(fmt.Sprintf("ringbuf: capacity %d is not in 1..%d", capacity, maxCapacity))
-	}
-	size := uint64(2)
-	if capacity > 2 {
-		size = 1 << bits.Len64(uint64(capacity-1))
-	}
+	size := sizeFor(capacity)
 	r := &Ring[T]{
 		cells: make([]cell[T], size),
 		mask:  size - 1,
@@ -102,6 +96,14 @@ func newAt[T any](capacity int, start uint64) *Ring[T] {
 		r.cells[(start+i)&r.mask].seq.Store(start + i - size)
 	}
 	return r
+}
+
+// sizeFor returns how many cells a ring for capacity items has.
+func sizeFor(capacity int) uint64 {
+	if capacity < 1 || capacity > maxCapacity {
+		panic(fmt.Sprintf("ringbuf: capacity %d is not in 1..%d", capacity, maxCapacity))
+	}
+	return 1 << max(1, bits.Len64(uint64(capacity-1)))
 }
 
 // Cap returns the number of cells.

@@ -37,6 +37,12 @@ func TestNewRoundsCapacityUp(t *testing.T) {
 	}
 }
 
+func TestNewTakesTheLargestCapacity(t *testing.T) {
+	if got := ringbuf.SizeFor(1 << 28); got != 1<<28 { // 4 GiB: better not made
+		t.Errorf("New(1<<28) would have %d cells", got)
+	}
+}
+
 func TestNewRefusesAbsurdCapacity(t *testing.T) {
 	for _, capacity := range []int{0, -1, math.MinInt, 1<<28 + 1, math.MaxInt} {
 		func() {
