@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"strings"
@@ -81,13 +82,13 @@ func made() results {
 			"sarama":    {{Wall: ms(4), CPU: ms(4)}},
 		}}},
 		Latency: []latencyResult{{1200, map[string][]consumed{"brokermap": {{P50: ms(2), P99: ms(3), Worst: ms(5)}}}}},
-		Storm:   []stormResult{{"brokermap", 7, 8}},
+		Storm:   []stormResult{{"brokermap", 7, 8, 9}},
 		Stalls: &stallResults{
 			Clients: []string{"brokermap", "sarama"},
 			Trials:  []stall.Trial{trial("kill", 100, 5, 600), trial("move", 10, 1, 2000), trial("kill", 120, 9, 700), trial("kill", 110, 7, 500)},
 			Tallies: []stall.Tally{{Received: 42}, {Received: 43, Lost: 1}},
 		},
-		Soak: &soakResult{Client: "brokermap", Time: time.Minute, Faults: map[string]int{"kill": 3}, Samples: []soakSample{{ms(1), 10, 1 << 20}}},
+		Soak: &soakResult{Client: "brokermap", Time: time.Minute, Pause: 5 * time.Second, Faults: map[string]int{"kill": 3}, Samples: []soakSample{{ms(1), 10, 1 << 20}}},
 	}}}
 }
 
@@ -96,18 +97,56 @@ func TestMarkdown(t *testing.T) {
 	for _, want := range []string{
 		"| brokermap | 500 k | 2.00x | 1000 ns | 0.25x | – |",
 		"| brokermap | 2.00 ms | 3.00 ms | 5.00 ms |",
-		"| brokermap | 7 | 8 |",
+		"| brokermap | 7 | 8 | 9 |",
 		"| | kill | move |",
 		"| brokermap | 7 [9] | 1 [1] |",
 		"| sarama | 600 [700] | 2000 [2000] |",
 		"| *the writer's gap* | *110 [120]* | *10 [10]* |",
 		"a broker dies (3 trials)",
 		"| sarama | 43 | 1 | 0 | 0 |",
-		"with 3 faults: map[kill:3]",
+		"with 3 faults, at most 5.0 s apart: map[kill:3]",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("there is no %q in\n%s", want, text)
 		}
+	}
+}
+
+// Stalls of our clients alone stand beside those of all, in whatever order the files
+// are named.
+func TestStallsAloneStandBesideTheOthers(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name string, load string, clients ...string) string {
+		r := results{Load: load, Clusters: map[string]*clusterResults{"kafka": {Stalls: &stallResults{Clients: clients}}}}
+		text, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	beside, alone, again := write("beside", "1", "brokermap", "sarama"), write("alone", "2", "brokermap"), write("again", "3", "brokermap", "franz-go")
+	for _, files := range [][]string{{beside, alone}, {alone, beside}, {beside, alone, again}} {
+		res, err := read(files)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := res.Clusters["kafka"]
+		if c.Alone == nil || !c.Alone.onlyOurs() || c.Stalls.onlyOurs() {
+			t.Errorf("%v: %+v, alone %+v", files, c.Stalls, c.Alone)
+		}
+		if len(files) == 3 && c.Stalls.Clients[1] != "franz-go" {
+			t.Errorf("the later one does not override: %v", c.Stalls.Clients)
+		}
+		if text := string(markdown(res)); !strings.Contains(text, "### Stalls without the others") {
+			t.Errorf("%v: the table is not shown", files)
+		}
+	}
+	if res, err := read([]string{alone}); err != nil || res.Clusters["kafka"].Alone != nil {
+		t.Errorf("one file alone: %v, %v", res.Clusters["kafka"], err)
 	}
 }
 

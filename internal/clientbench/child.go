@@ -36,6 +36,10 @@ type task struct {
 	// Skip is how many records of each partition are too early to count, of a
 	// latency.
 	Skip int
+	// Of Idle partitions nothing is awaited and nothing counts; where Unread says so
+	// nobody reads them.
+	Idle   []int32
+	Unread bool
 }
 
 // consumed is the result of a task.
@@ -81,7 +85,11 @@ func runChild() error {
 	if err != nil {
 		return err
 	}
-	c, err := consume(t, picked[0].Client)
+	read := picked[0].Client
+	if t.Unread {
+		read = unread(read, t.Idle)
+	}
+	c, err := consume(t, read)
 	if err != nil {
 		return err
 	}
@@ -99,10 +107,17 @@ type counter struct {
 func consume(t task, c stall.Client) (consumed, error) {
 	counters := make([]counter, t.Partitions)
 	var left atomic.Int64 // partitions that are not at their end
-	left.Store(int64(t.Partitions))
+	left.Store(int64(t.Partitions - len(t.Idle)))
 	done := make(chan time.Time, 1)
 	each := int64(t.Records / t.Partitions)
+	ended := make(chan struct{})
 	receive := func(partition int32, offset int64, _, value []byte) {
+		if len(t.Idle) > 0 && slices.Contains(t.Idle, partition) {
+			if t.Unread {
+				<-ended
+			}
+			return
+		}
 		k := &counters[partition]
 		if offset != k.next {
 			k.wrong++
@@ -133,15 +148,12 @@ func consume(t task, c stall.Client) (consumed, error) {
 	case end := <-done:
 		res.Wall, res.CPU = end.Sub(began), cpuTime()-cpu
 	case <-time.After(patience):
+		close(ended)
 		return res, fmt.Errorf("%s: %d of %d partitions are not at their end after %v", t.Client, left.Load(), t.Partitions, patience)
 	}
 	runtime.ReadMemStats(&after)
-	stopping := make(chan struct{})
-	go func() { stop(); close(stopping) }()
-	select {
-	case <-stopping:
-	case <-time.After(10 * time.Second): // the result stands, however it ends
-	}
+	close(ended)
+	within(stop)
 	res.Alloc = int64(after.TotalAlloc - before.TotalAlloc)
 	res.RSS = peakResidentSet() - rss
 	var all []time.Duration

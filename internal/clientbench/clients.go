@@ -65,7 +65,10 @@ func pick(names string) ([]client, error) {
 	return picked, nil
 }
 
-func franz(name string, options ...kgo.Opt) stall.Client {
+func franz(name string, options ...kgo.Opt) stall.Client { return franzPaused(name, nil, options...) }
+
+// franzPaused does not fetch from some partitions.
+func franzPaused(name string, paused []int32, options ...kgo.Opt) stall.Client {
 	return stall.Client{Name: name, Start: func(addrs []string, topic string, partitions int, receive stall.Receive) (func(), error) {
 		from := make(map[int32]kgo.Offset)
 		for p := range int32(partitions) {
@@ -77,6 +80,9 @@ func franz(name string, options ...kgo.Opt) stall.Client {
 		}, options...)...)
 		if err != nil {
 			return nil, err
+		}
+		if len(paused) > 0 {
+			cl.PauseFetchPartitions(map[string][]int32{topic: paused})
 		}
 		ctx, cancel := context.WithCancel(context.Background())
 		var polling sync.WaitGroup

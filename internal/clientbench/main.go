@@ -63,7 +63,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&o.raw, "raw", "", "file that is to keep the results, for -in")
 	flag.StringVar(&o.in, "in", "", "show these results, files of -raw separated by commas, instead of measuring")
 	flag.StringVar(&clusters, "clusters", "kfake,kafka", "of these: kfake, the embedded one, and kafka, a real one")
-	flag.StringVar(&what, "what", "throughput,latency,storm,stall", "of these; and soak, where only the first client is looked at")
+	flag.StringVar(&what, "what", "throughput,latency,isolation,storm,stall", "of these; and soak, where only the first client is looked at")
 	flag.StringVar(&o.clients, "clients", "", "only these, separated by commas")
 	flag.StringVar(&o.faults, "faults", "none,move,drop,stop,kill,freeze,bounce,controller", "of stall")
 	flag.StringVar(&partitions, "partitions", "12,1000", "of the topics of throughput")
@@ -124,9 +124,32 @@ type results struct {
 type clusterResults struct {
 	Throughput []throughputResult
 	Latency    []latencyResult
+	Isolation  []isolationResult
 	Storm      []stormResult
 	Stalls     *stallResults
+	Alone      *stallResults // of our clients without the others beside them
 	Soak       *soakResult
+}
+
+// addStalls has s override what there was; stalls of our clients alone and those of
+// clients side by side stay beside each other.
+func (c *clusterResults) addStalls(s *stallResults) {
+	switch before := c.Stalls; {
+	case s == nil:
+	case before == nil || before.onlyOurs() == s.onlyOurs():
+		c.Stalls = s
+	case s.onlyOurs():
+		c.Alone = s
+	default:
+		c.Stalls, c.Alone = s, before
+	}
+}
+
+// onlyOurs says that nobody else's clients are in s.
+func (s *stallResults) onlyOurs() bool {
+	return !slices.ContainsFunc(s.Clients, func(name string) bool {
+		return !slices.ContainsFunc(ours(), func(c client) bool { return c.Name == name })
+	})
 }
 
 // read puts the results of several runs together; the later ones override.
@@ -154,12 +177,16 @@ func read(files []string) (results, error) {
 			if c.Latency != nil {
 				into.Latency = c.Latency
 			}
+			if c.Isolation != nil {
+				into.Isolation = c.Isolation
+			}
 			if c.Storm != nil {
 				into.Storm = c.Storm
 			}
-			if c.Stalls != nil {
-				into.Stalls = c.Stalls
+			if c.Alone != nil {
+				into.Alone = c.Alone
 			}
+			into.addStalls(c.Stalls)
 			if c.Soak != nil {
 				into.Soak = c.Soak
 			}
@@ -204,10 +231,13 @@ func all(ctx context.Context, o options) (results, error) {
 					into.Latency, err = latency(ctx, o, picked, addrs, bed)
 					return err
 				})
+			case "isolation":
+				err = on(cluster, 1, func(bed kafkatest.Testbed) (err error) {
+					into.Isolation, err = isolation(ctx, o, picked, bed)
+					return err
+				})
 			case "storm":
-				if cluster == "kfake" { // a real one cannot be asked what it was asked
-					into.Storm, err = storm(ctx, picked)
-				}
+				into.Storm, err = storm(ctx, cluster, picked)
 			case "stall":
 				err = together(cluster, func(bed kafkatest.Testbed) (err error) {
 					into.Stalls, err = stalls(ctx, o, cluster, picked, bed)

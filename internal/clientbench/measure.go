@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -174,21 +175,26 @@ func latency(ctx context.Context, o options, picked []client, addrs []string, be
 }
 
 func latencyOf(ctx context.Context, c client, addrs []string, bed kafkatest.Testbed, topic string, rate int) (consumed, error) {
-	var m consumed
 	if err := createTopic(ctx, addrs, bed, topic, latencyPartitions); err != nil {
-		return m, err
+		return consumed{}, err
 	}
-	cl, err := producer(addrs, topic, kgo.ProducerLinger(0), kgo.RequiredAcks(kgo.LeaderAck()), kgo.DisableIdempotentWrite())
+	return latencyWith(ctx, task{Client: c.Name, Addrs: addrs, Topic: topic}, rate, nil)
+}
+
+// latencyWith has a child consume while records are written at a rate to every
+// partition, but for the idle ones that are read nonetheless: nothing can be written
+// to those. strike is called when the time begins that counts.
+func latencyWith(ctx context.Context, t task, rate int, strike func() error) (consumed, error) {
+	var m consumed
+	cl, err := producer(t.Addrs, t.Topic, kgo.ProducerLinger(0), kgo.RequiredAcks(kgo.LeaderAck()), kgo.DisableIdempotentWrite())
 	if err != nil {
 		return m, err
 	}
 	defer cl.Close()
 	records := rate * int((latencyTime+time.Second)/time.Second)
 	records -= records % latencyPartitions
-	p, err := start(task{
-		Kind: "latency", Client: c.Name, Addrs: addrs, Topic: topic, Partitions: latencyPartitions,
-		Records: records, Skip: rate / latencyPartitions,
-	})
+	t.Kind, t.Partitions, t.Records, t.Skip = "latency", latencyPartitions, records, rate/latencyPartitions
+	p, err := start(t)
 	if err != nil {
 		return m, err
 	}
@@ -200,9 +206,19 @@ func latencyOf(ctx context.Context, c client, addrs []string, bed kafkatest.Test
 		if d := time.Until(due); d > 0 {
 			time.Sleep(d)
 		}
+		if strike != nil && time.Since(began) >= time.Second {
+			if err := strike(); err != nil {
+				return m, err
+			}
+			strike = nil
+		}
+		to := int32(i % latencyPartitions)
+		if !t.Unread && slices.Contains(t.Idle, to) {
+			continue
+		}
 		v := make([]byte, 100)
 		binary.BigEndian.PutUint64(v[8:], uint64(time.Now().UnixNano()))
-		cl.Produce(ctx, &kgo.Record{Partition: int32(i % latencyPartitions), Value: v}, nil)
+		cl.Produce(ctx, &kgo.Record{Partition: to, Value: v}, nil)
 	}
 	if err := cl.Flush(ctx); err != nil {
 		return m, err

@@ -18,11 +18,13 @@ func ours() []client {
 		{stall.SaramaClient("brokermap", stall.SaramaDefault, func(cl sarama.Client) (sarama.Consumer, error) {
 			return consumer.New(cl, consumer.Config{})
 		}), false},
-		{stall.Client{Name: "brokermap batches", Start: startReader}, false},
+		{stall.Client{Name: "brokermap batches", Start: func(addrs []string, topic string, partitions int, receive stall.Receive) (func(), error) {
+			return startReader(addrs, topic, partitions, receive, 1)
+		}}, false},
 	}
 }
 
-func startReader(addrs []string, topic string, partitions int, receive stall.Receive) (func(), error) {
+func startReader(addrs []string, topic string, partitions int, receive stall.Receive, loops int) (func(), error) {
 	cl, err := sarama.NewClient(addrs, stall.SaramaDefault())
 	if err != nil {
 		return nil, err
@@ -43,16 +45,18 @@ func startReader(addrs []string, topic string, partitions int, receive stall.Rec
 			return nil, err
 		}
 	}
-	reading.Go(func() {
-		for batch, err := range r.Batches(context.Background()) {
-			if err != nil {
-				continue
+	for range loops {
+		reading.Go(func() {
+			for batch, err := range r.Batches(context.Background()) {
+				if err != nil {
+					continue
+				}
+				for i := range batch.Records {
+					rec := &batch.Records[i]
+					receive(batch.Partition, rec.Offset, rec.Key, rec.Value)
+				}
 			}
-			for i := range batch.Records {
-				rec := &batch.Records[i]
-				receive(batch.Partition, rec.Offset, rec.Key, rec.Value)
-			}
-		}
-	})
+		})
+	}
 	return stop, nil
 }

@@ -46,6 +46,10 @@ timeouts and backoffs of 50 ms to 2 s, and sarama a channel of 4096.
 		if r.Stalls != nil {
 			r.Stalls.write(&b)
 		}
+		if r.Alone != nil {
+			fmt.Fprint(&b, "\n### Stalls without the others\n\nThe same, without the other clients, which take their share of the cores when all of them look for a new leader.\n")
+			r.Alone.tables(&b)
+		}
 		if r.Soak != nil {
 			r.Soak.write(&b)
 		}
@@ -54,6 +58,9 @@ timeouts and backoffs of 50 ms to 2 s, and sarama a channel of 4096.
 		}
 		for _, l := range r.Latency {
 			l.write(&b)
+		}
+		if r.Isolation != nil {
+			writeIsolation(&b, r.Isolation)
 		}
 		if r.Storm != nil {
 			writeStorm(&b, r.Storm)
@@ -134,9 +141,9 @@ func (l latencyResult) write(b io.Writer) {
 }
 
 func writeStorm(b io.Writer, all []stormResult) {
-	fmt.Fprintf(b, "\n### %d partitions moved at once\n\nRequests in the %v after it.\n\n| client | Metadata | for offsets |\n|---|---|---|\n", stormPartitions, stormWatch)
+	fmt.Fprintf(b, "\n### %d partitions moved at once\n\nRequests in the %v after it.\n\n| client | Metadata | for offsets | Fetch |\n|---|---|---|---|\n", stormPartitions, stormWatch)
 	for _, r := range all {
-		fmt.Fprintf(b, "| %s | %d | %d |\n", r.Client, r.Metadata, r.Offsets)
+		fmt.Fprintf(b, "| %s | %d | %d | %d |\n", r.Client, r.Metadata, r.Offsets, r.Fetches)
 	}
 }
 
@@ -169,7 +176,12 @@ func (s *stallResults) of(fault string, client int, figure func(stall.Stall) tim
 
 func (s *stallResults) write(b io.Writer) {
 	fmt.Fprint(b, "\n### Stalls\n\nMilliseconds: median [worst] of the trials. All clients consume 12 partitions side by side, of which each gets 200\nrecords a second. A partition's gap is the longest time between two of its records from the fault on; its excess is\nthe gap less that of the writer's acknowledgements, the floor: the cluster took no record in that time. "+
-		"`none` is\nthe control: what differs less than it says nothing.\n\n")
+		"`none` is\nthe control: what differs less than it says nothing.\n")
+	s.tables(b)
+}
+
+func (s *stallResults) tables(b io.Writer) {
+	fmt.Fprintln(b)
 	for _, f := range s.faults() {
 		n, _ := s.of(f.Name, -1, func(t stall.Stall) time.Duration { return t.Slowest })
 		fmt.Fprintf(b, "- `%s`: %s (%d trials)\n", f.Name, f.Does, len(n))

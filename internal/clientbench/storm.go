@@ -2,7 +2,12 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
+	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -19,6 +24,7 @@ type stormResult struct {
 	Client   string
 	Metadata int64 // requests, in the stormWatch after the move
 	Offsets  int64 // ListOffsets and OffsetForLeaderEpoch requests, likewise
+	Fetches  int64 // likewise; nothing is written meanwhile
 }
 
 const (
@@ -26,36 +32,153 @@ const (
 	stormWatch      = 5 * time.Second
 )
 
-// storm moves all leaders of a topic at once, with one client at a time.
-func storm(ctx context.Context, picked []client) ([]stormResult, error) {
-	var all []stormResult
-	for _, c := range picked {
-		r, err := stormOf(ctx, c)
-		if err != nil {
-			return all, fmt.Errorf("%s: %w", c.Name, err)
-		}
-		report("%-14s %d metadata requests, %d for offsets", c.Name, r.Metadata, r.Offsets)
-		all = append(all, r)
-	}
-	return all, nil
+// fronts are proxies before a cluster's brokers, which count requests by their key.
+type fronts struct {
+	listeners []net.Listener
+	serving   sync.WaitGroup
+	counts    [128]atomic.Int64
+
+	mu     sync.Mutex
+	conns  []net.Conn
+	closed bool
 }
 
-func stormOf(ctx context.Context, c client) (stormResult, error) {
+// front makes a proxy before the broker at an address. It has the signature of
+// kafkatest.KafkaConfig's Front.
+func (f *fronts) front(_ int32, to string) (string, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	f.listeners = append(f.listeners, l)
+	f.serving.Go(func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			broker, err := net.Dial("tcp", to)
+			if err != nil || !f.hold(client, broker) {
+				_ = client.Close()
+				continue
+			}
+			f.serving.Go(func() { f.requests(client, broker) })
+			f.serving.Go(func() {
+				_, _ = io.Copy(client, broker)
+				_ = client.Close()
+			})
+		}
+	})
+	return l.Addr().String(), nil
+}
+
+func (f *fronts) hold(conns ...net.Conn) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.conns = append(f.conns, conns...)
+	return !f.closed
+}
+
+// requests passes on what a client sends.
+func (f *fronts) requests(client io.Reader, broker io.WriteCloser) {
+	defer broker.Close() //nolint:errcheck // nothing is lost
+	var head [6]byte     // size and API key
+	for {
+		if _, err := io.ReadFull(client, head[:]); err != nil {
+			return
+		}
+		if key := binary.BigEndian.Uint16(head[4:]); int(key) < len(f.counts) {
+			f.counts[key].Add(1)
+		}
+		if _, err := broker.Write(head[:]); err != nil {
+			return
+		}
+		if _, err := io.CopyN(broker, client, int64(binary.BigEndian.Uint32(head[:]))-2); err != nil {
+			return
+		}
+	}
+}
+
+func (f *fronts) close() {
+	f.mu.Lock()
+	f.closed = true
+	for _, c := range f.conns {
+		_ = c.Close()
+	}
+	f.mu.Unlock()
+	for _, l := range f.listeners {
+		_ = l.Close()
+	}
+	f.serving.Wait()
+}
+
+func (f *fronts) reset() {
+	for i := range f.counts {
+		f.counts[i].Store(0)
+	}
+}
+
+func (f *fronts) count(requests ...kmsg.Request) (n int64) {
+	for _, r := range requests {
+		n += f.counts[r.Key()].Load()
+	}
+	return n
+}
+
+// storm moves all leaders of a topic at once, with one client at a time.
+func storm(ctx context.Context, cluster string, picked []client) ([]stormResult, error) {
+	var all []stormResult
+	do := func(bed kafkatest.Testbed, addrs []string, f *fronts) error {
+		for i, c := range picked {
+			topic := fmt.Sprintf("storm-%d", i)
+			if err := bed.CreateTopic(topic, stormPartitions); err != nil {
+				return err
+			}
+			r, err := stormOf(ctx, c, bed, topic, addrs, f)
+			if err != nil {
+				return fmt.Errorf("%s: %w", c.Name, err)
+			}
+			report("%-14s %d metadata requests, %d for offsets, %d fetches", c.Name, r.Metadata, r.Offsets, r.Fetches)
+			all = append(all, r)
+		}
+		return nil
+	}
+	f := &fronts{}
+	defer f.close()
+	if cluster == "kafka" {
+		bed, err := kafkatest.StartKafka(ctx, kafkatest.KafkaConfig{Front: f.front, Logf: report})
+		if err != nil {
+			return nil, err
+		}
+		defer bed.Close()
+		err = do(bed, bed.Fronts(), f)
+		return all, err
+	}
+	return all, together(cluster, func(bed kafkatest.Testbed) error {
+		fake, ok := bed.(*kafkatest.Cluster)
+		if !ok {
+			return errors.New("it does not count requests")
+		}
+		fake.Fake().Control(func(q kmsg.Request) (kmsg.Response, error, bool) {
+			fake.Fake().KeepControl()
+			f.counts[q.Key()].Add(1)
+			return nil, nil, false
+		})
+		return do(bed, bed.Addrs(), f)
+	})
+}
+
+func stormOf(ctx context.Context, c client, bed kafkatest.Testbed, topic string, addrs []string, f *fronts) (stormResult, error) {
 	r := stormResult{Client: c.Name}
-	bed, err := kafkatest.Start(kafkatest.Config{Topics: map[string]int32{"storm": stormPartitions}})
-	if err != nil {
-		return r, err
-	}
-	defer bed.Close()
 	log := stall.NewLog(stormPartitions)
-	stop, err := c.Start(bed.Addrs(), "storm", stormPartitions, log.Received)
+	stop, err := c.Start(addrs, topic, stormPartitions, log.Received)
 	if err != nil {
 		return r, err
 	}
-	defer stop()
+	defer within(stop)
 	// One record for each partition, then the move, then one more.
 	write := func() error {
-		w, err := producer(bed.Addrs(), "storm")
+		w, err := producer(bed.Addrs(), topic)
 		if err != nil {
 			return err
 		}
@@ -82,7 +205,7 @@ func stormOf(ctx context.Context, c client) (stormResult, error) {
 	}
 	time.Sleep(time.Second)
 
-	leaders, err := bed.Leaders("storm")
+	leaders, err := bed.Leaders(topic)
 	if err != nil {
 		return r, err
 	}
@@ -90,27 +213,30 @@ func stormOf(ctx context.Context, c client) (stormResult, error) {
 	for p, leader := range leaders {
 		to[int32(p)] = (leader + 1) % 3
 	}
-	var metadata, offsets atomic.Int64
-	bed.Fake().Control(func(q kmsg.Request) (kmsg.Response, error, bool) {
-		bed.Fake().KeepControl()
-		switch q.(type) {
-		case *kmsg.MetadataRequest:
-			metadata.Add(1)
-		case *kmsg.ListOffsetsRequest, *kmsg.OffsetForLeaderEpochRequest:
-			offsets.Add(1)
-		}
-		return nil, nil, false
-	})
-	if err := bed.MoveLeaders("storm", to); err != nil {
+	f.reset()
+	if err := bed.MoveLeaders(topic, to); err != nil {
 		return r, err
 	}
 	time.Sleep(stormWatch)
-	r.Metadata, r.Offsets = metadata.Load(), offsets.Load()
+	r.Metadata = f.count(&kmsg.MetadataRequest{})
+	r.Offsets = f.count(&kmsg.ListOffsetsRequest{}, &kmsg.OffsetForLeaderEpochRequest{})
+	r.Fetches = f.count(&kmsg.FetchRequest{})
 	began = time.Now() // what the producer asks for now is not the client's
 	if err := write(); err != nil {
 		return r, err
 	}
 	return r, await(began)
+}
+
+// within calls stop, and returns when it does, or after a while: the result stands,
+// however a client ends.
+func within(stop func()) {
+	done := make(chan struct{})
+	go func() { stop(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(10 * time.Second):
+	}
 }
 
 // writeEach writes one record to each partition.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -41,6 +42,10 @@ type KafkaConfig struct {
 	HeapMB int
 	// Properties are added to those of every node, and override them.
 	Properties map[string]string
+	// Front, where there is one, is called for each broker with an address that it
+	// listens at for clients alone. It returns the address that clients are told
+	// instead, where something listens that passes their bytes on.
+	Front func(broker int32, to string) (addr string, err error)
 	// Logf, where there is one, is told what takes long.
 	Logf func(format string, args ...any)
 }
@@ -119,13 +124,20 @@ func StartKafka(ctx context.Context, cfg KafkaConfig) (*Kafka, error) {
 }
 
 func (k *Kafka) start(ctx context.Context) error {
-	ports, err := freePorts(k.cfg.Brokers + 1)
+	ports, err := freePorts(2*k.cfg.Brokers + 1)
 	if err != nil {
 		return err
 	}
 	k.ctl = k.newNode(controllerID, ports[0])
 	for id := range k.cfg.Brokers {
-		k.nodes = append(k.nodes, k.newNode(id, ports[id+1]))
+		n := k.newNode(id, ports[id+1])
+		if k.cfg.Front != nil {
+			n.clients = net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[k.cfg.Brokers+1+id]))
+			if n.front, err = k.cfg.Front(int32(id), n.clients); err != nil {
+				return err
+			}
+		}
+		k.nodes = append(k.nodes, n)
 	}
 	for _, n := range k.all() {
 		if err := n.format(k.install, k.id, k.properties(n)); err != nil {
@@ -219,6 +231,15 @@ func (k *Kafka) Addrs() []string {
 		addrs[i] = n.addr()
 	}
 	return addrs
+}
+
+// Fronts returns the addresses that [KafkaConfig].Front has returned, by id.
+func (k *Kafka) Fronts() []string {
+	fronts := make([]string, len(k.nodes))
+	for i, n := range k.nodes {
+		fronts[i] = n.front
+	}
+	return fronts
 }
 
 // Kill ends broker with SIGKILL. Its connections break at once, others lead in

@@ -20,9 +20,13 @@ import (
 
 // node is one process of a cluster, a broker or the controller.
 type node struct {
-	id     int
-	port   int
-	dir    string
+	id   int
+	port int
+	dir  string
+	// Where KafkaConfig.Front is set: where it listens for clients, and what they are
+	// told.
+	clients, front string
+
 	java   string
 	args   []string // of java, up to the class path
 	parent *parent
@@ -54,6 +58,11 @@ func (n *node) role(controller int) map[string]string {
 		p["process.roles"] = "broker"
 		p["listeners"] = "PLAINTEXT://" + n.addr()
 		p["inter.broker.listener.name"] = "PLAINTEXT"
+		if n.front != "" {
+			p["listeners"] += ",CLIENTS://" + n.clients
+			p["advertised.listeners"] = "PLAINTEXT://" + n.addr() + ",CLIENTS://" + n.front
+			p["listener.security.protocol.map"] += ",CLIENTS:PLAINTEXT"
+		}
 	}
 	return p
 }
