@@ -32,7 +32,8 @@ records from each client. A round takes about a minute and a half.
                      this process dropped; in a topic that is created and removed.
                      Without TLS and SASL
   -clients list      of brokermap, sarama and sarama-tuned (default: all three)
-  -faults list       of none, move, drop, stop, kill, freeze, bounce and controller
+  -faults list       of none, move, drop, stop, kill, freeze, bounce,
+                     coordinator and controller
                      (default: all that the cluster can have)
   -rounds n          of all faults, 1 to 1000 (default 1)
   -partitions n      of the topic, 1 to 1000 (default 12)

@@ -45,7 +45,7 @@ func TestKafkaChaosOfRemoteCluster(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &got); err != nil || status != 0 || len(got.Trials) != 2 || got.Records["brokermap"].Received == 0 {
 		t.Errorf("status %d, stdout %q (%v), stderr %q", status, stdout, err, stderr)
 	}
-	for _, bad := range []string{"stop", "kill", "freeze", "bounce", "controller"} {
+	for _, bad := range []string{"stop", "kill", "freeze", "bounce", "coordinator", "controller"} {
 		status, _, stderr := invoke(t.Context(), "chaos", "-faults", bad, "-brokers", k.Addrs()[0])
 		if status != 2 || !strings.Contains(stderr, bad) || strings.Count(stderr, "\n") != 1 {
 			t.Errorf("%s: status %d, stderr %q, want 2 and one line", bad, status, stderr)

@@ -65,7 +65,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&clusters, "clusters", "kfake,kafka", "of these: kfake, the embedded one, and kafka, a real one")
 	flag.StringVar(&what, "what", "throughput,latency,isolation,storm,stall", "of these; and soak, where only the first client is looked at")
 	flag.StringVar(&o.clients, "clients", "", "only these, separated by commas")
-	flag.StringVar(&o.faults, "faults", "none,move,drop,stop,kill,freeze,bounce,controller", "of stall")
+	flag.StringVar(&o.faults, "faults", "none,move,drop,stop,kill,freeze,bounce,coordinator,controller", "of stall")
 	flag.StringVar(&partitions, "partitions", "12,1000", "of the topics of throughput")
 	flag.IntVar(&o.rounds, "rounds", 5, "of throughput and latency")
 	flag.IntVar(&o.trial, "trials", 10, "of each fault; half of them on the embedded cluster")

@@ -63,7 +63,7 @@ func soak(ctx context.Context, o options, c client, bed kafkatest.Testbed) (*soa
 	defer stop()
 	var faults []stall.Fault
 	for _, f := range stall.Faults() {
-		if f.Name != "none" && f.Possible(bed) == nil {
+		if f.Name != "none" && f.Any() && f.Possible(bed) == nil {
 			faults = append(faults, f)
 		}
 	}

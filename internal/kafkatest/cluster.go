@@ -264,6 +264,16 @@ func (c *Cluster) Settle(topic string) error {
 	return c.SpreadLeaders(topic)
 }
 
+// Coordinator returns the broker that coordinates a consumer group.
+func (c *Cluster) Coordinator(group string) (int32, error) {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if c.closed {
+		return 0, errClosed
+	}
+	return c.fake.CoordinatorFor(group), nil
+}
+
 // Elect gives the partitions of topic that broker leads to those other brokers,
 // in turn, that are neither killed nor frozen. It returns the partitions moved.
 func (c *Cluster) Elect(topic string, broker int32) ([]int32, error) {

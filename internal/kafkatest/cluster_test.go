@@ -170,6 +170,25 @@ func TestClusterDropCountsConnections(t *testing.T) {
 	}
 }
 
+// A group's coordinator is who Kafka's protocol says it is.
+func TestClusterCoordinator(t *testing.T) {
+	c := start(t, Config{})
+	for _, group := range []string{"a", "b", "c"} {
+		want, err := sarama.NewClient(c.Addrs(), sarama.NewConfig())
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := want.Coordinator(group)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := must(c.Coordinator(group)); got != b.ID() {
+			t.Errorf("Coordinator(%q) = %d, want %d", group, got, b.ID())
+		}
+		_ = want.Close()
+	}
+}
+
 func TestClusterBadCalls(t *testing.T) {
 	if _, err := Start(Config{Brokers: -1}); err == nil {
 		t.Error("Start with -1 brokers: no error")
@@ -202,6 +221,9 @@ func TestClusterBadCalls(t *testing.T) {
 	c.Close()
 	c.Close()
 	bad("after Close", 0, topic)
+	if _, err := c.Coordinator("g"); err == nil {
+		t.Error("Coordinator after Close: no error")
+	}
 }
 
 func must[T any](v T, err error) T {

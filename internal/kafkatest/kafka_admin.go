@@ -398,6 +398,29 @@ func (k *Kafka) Elect(topic string, broker int32) ([]int32, error) {
 	return moved, nil
 }
 
+// Coordinator returns the broker that coordinates a consumer group, once there is
+// one: the first group has the topic created that groups are kept in.
+func (k *Kafka) Coordinator(group string) (id int32, err error) {
+	r := &sarama.FindCoordinatorRequest{Version: 2, CoordinatorKey: group, CoordinatorType: sarama.CoordinatorGroup}
+	err = poll(context.Background(), func() error {
+		return k.askAny(func(b *sarama.Broker) error {
+			answer, err := b.FindCoordinator(r)
+			if err != nil {
+				return err
+			}
+			if answer.Err != sarama.ErrNoError {
+				return answer.Err
+			}
+			id = answer.Coordinator.ID()
+			return nil
+		})
+	})
+	if err != nil {
+		return 0, fmt.Errorf("kafkatest: the coordinator of %s: %w", group, err)
+	}
+	return id, nil
+}
+
 // Settle returns when every broker serves, all replicas of topic are in sync, and
 // its leaders are spread as [Kafka.SpreadLeaders] does it: what a fault begins at.
 func (k *Kafka) Settle(topic string) error {

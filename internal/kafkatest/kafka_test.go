@@ -115,6 +115,15 @@ func TestKafkaFaults(t *testing.T) {
 		t.Logf("%s: others lead after %v; settled %v after the end of the fault", fault.name, elected.Round(time.Millisecond), time.Since(began).Round(time.Millisecond))
 	}
 
+	coordinator, err := k.Coordinator("g")
+	must(err)
+	must(k.Stop(coordinator))
+	if next, err := k.Coordinator("g"); err != nil || next == coordinator {
+		t.Errorf("Coordinator() = %d, %v after broker %d was stopped", next, err, coordinator)
+	}
+	must(k.Revive(coordinator))
+	must(k.Settle(topic))
+
 	k.KillController()
 	if got := leadersOf(t, k); !slices.Equal(got, settled) {
 		t.Errorf("without a controller: leaders are %v, want %v", got, settled)

@@ -46,6 +46,8 @@ type Machines interface {
 	// of topic. The embedded cluster elects them now, where a controller would
 	// wait for the session to time out.
 	Elect(topic string, broker int32) ([]int32, error)
+	// Coordinator returns the broker that coordinates a consumer group.
+	Coordinator(group string) (int32, error)
 }
 
 var (

@@ -22,6 +22,10 @@ type Fault struct {
 	// broker leads.
 	All bool
 
+	// prepare, where there is one, says which broker to strike, and has the cluster
+	// ready for that.
+	prepare func(bed kafkatest.Testbed, topic string) (broker int32, err error)
+
 	strike func(bed kafkatest.Testbed, topic string, broker int32) error
 	undo   func(bed kafkatest.Testbed, broker int32) error // nil: nothing is to be done
 	apart  bool                                            // undo is no part of the fault: it comes after the watch
@@ -123,6 +127,14 @@ func Faults() []Fault {
 			can: canBeGone,
 		},
 		{
+			Name: "coordinator", Does: "the broker that coordinates a group, and leads none of the partitions, shuts down in order",
+			All: true, Lasts: 5 * time.Second, apart: true,
+			prepare: leadNothing,
+			strike:  func(bed kafkatest.Testbed, _ string, broker int32) error { return machine(bed).Stop(broker) },
+			undo:    revive,
+			can:     canBeGone,
+		},
+		{
 			Name: "controller", Does: "the controller dies, for 3 s", All: true, Lasts: 3 * time.Second, Watch: 3 * time.Second,
 			strike: func(bed kafkatest.Testbed, _ string, _ int32) error {
 				bed.(controlled).KillController()
@@ -139,6 +151,26 @@ func Faults() []Fault {
 			},
 		},
 	}
+}
+
+// leadNothing has others lead what a group's coordinator leads.
+func leadNothing(bed kafkatest.Testbed, topic string) (int32, error) {
+	coordinator, err := machine(bed).Coordinator("stall")
+	if err != nil {
+		return 0, err
+	}
+	leaders, err := bed.Leaders(topic)
+	if err != nil {
+		return 0, err
+	}
+	brokers := int32(len(bed.Addrs()))
+	to := make(map[int32]int32)
+	for p, leader := range leaders {
+		if leader == coordinator {
+			to[int32(p)] = (coordinator + 1 + int32(len(to))%(brokers-1)) % brokers
+		}
+	}
+	return coordinator, bed.MoveLeaders(topic, to)
 }
 
 // FaultByName returns a fault of [Faults].
@@ -161,9 +193,18 @@ func (f Fault) Possible(bed kafkatest.Testbed) error {
 	return f.can(bed)
 }
 
+// Any says that it strikes whatever broker is named.
+func (f Fault) Any() bool { return f.prepare == nil }
+
 // Inflict disturbs bed, keeps it so for a while or until ctx ends, and sets it
 // right again. What is left to be done is [kafkatest.Testbed]'s Settle.
 func (f Fault) Inflict(ctx context.Context, bed kafkatest.Testbed, topic string, broker int32, lasts time.Duration) error {
+	if f.prepare != nil {
+		var err error
+		if broker, err = f.prepare(bed, topic); err != nil {
+			return err
+		}
+	}
 	return errors.Join(f.disturb(ctx, bed, topic, broker, lasts), f.setRight(bed, broker))
 }
 

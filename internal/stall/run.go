@@ -141,6 +141,13 @@ func (r *runner) trial(ctx context.Context, round int, f Fault, broker int32) (T
 	if err := r.Bed.Settle(r.Topic); err != nil {
 		return t, err
 	}
+	if f.prepare != nil {
+		var err error
+		if broker, err = f.prepare(r.Bed, r.Topic); err != nil {
+			return t, err
+		}
+		t.Broker = broker
+	}
 	if err := pause(ctx, r.Calm); err != nil {
 		return t, err
 	}
