@@ -171,7 +171,22 @@ func storm(ctx context.Context, cluster string, picked []client) ([]stormResult,
 func stormOf(ctx context.Context, c client, bed kafkatest.Testbed, topic string, addrs []string, f *fronts) (stormResult, error) {
 	r := stormResult{Client: c.Name}
 	log := stall.NewLog(stormPartitions)
+	// sarama asks for offsets over the connections that its fetches are parked on, so
+	// that 1000 partitions of which none has anything take it a quarter of an hour.
+	awake, cancel := context.WithCancel(ctx)
+	var waking sync.WaitGroup
+	waking.Go(func() {
+		w, err := producer(bed.Addrs(), topic)
+		if err != nil {
+			return
+		}
+		defer w.Close()
+		for writeEach(awake, w, len(addrs)) == nil {
+		}
+	})
 	stop, err := c.Start(addrs, topic, stormPartitions, log.Received)
+	cancel()
+	waking.Wait()
 	if err != nil {
 		return r, err
 	}
