@@ -171,6 +171,44 @@ func TestFrozenBrokerIsLeft(t *testing.T) {
 	}
 }
 
+// A broker that hangs and goes on leading delays only what it leads: the others go on,
+// and move.
+func TestHangingBrokerDelaysNobodyElse(t *testing.T) {
+	cluster, client := start(t, 6)
+	c := open(t, client, Config{})
+	hanging, other := consume(t, c, 0, sarama.OffsetOldest), consume(t, c, 1, sarama.OffsetOldest)
+	for p, pc := range []sarama.PartitionConsumer{hanging, other} {
+		produce(t, client, int32(p), 0, 1)
+		receive(t, pc, 1)
+	}
+	if err := cluster.Freeze(0); err != nil {
+		t.Fatal(err)
+	}
+	var writer sarama.Client
+	for i := 1; i <= 60; i++ {
+		if i%20 == 1 {
+			if err := cluster.MoveLeader(topic, 1, int32(1+i/20%2)); err != nil {
+				t.Fatal(err)
+			}
+			w, err := sarama.NewClient(cluster.Addrs()[1:], config())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = w.Close() }()
+			writer = w
+		}
+		produce(t, writer, 1, i, 1)
+		if m := receive(t, other, 1)[0]; m.Offset != int64(i) {
+			t.Fatalf("offset %d, want %d", m.Offset, i)
+		}
+	}
+	if err := cluster.Thaw(0); err != nil {
+		t.Fatal(err)
+	}
+	produce(t, client, 0, 1, 1)
+	receive(t, hanging, 1)
+}
+
 func TestCloseInterruptsFrozenBrokers(t *testing.T) {
 	cluster, client := start(t, 3)
 	c := open(t, client, Config{})
