@@ -228,7 +228,8 @@ func temporary(err error) bool {
 // broke says that a connection is gone, and that it need not be the broker.
 func broke(err error) bool {
 	var network net.Error
-	return temporary(err) && !(errors.As(err, &network) && network.Timeout())
+	late := errors.As(err, &network) && network.Timeout()
+	return temporary(err) && !late
 }
 
 // outOfRange is a subscription whose offset a leader has called out of range.

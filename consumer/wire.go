@@ -238,46 +238,28 @@ func (d *wireReader) skip(n int) {
 	d.left -= n
 }
 
-func (d *wireReader) int16() int16 {
-	b := d.peek(2)
-	if b == nil {
-		return 0
+// number returns the next n bytes as a number, at most 8.
+func (d *wireReader) number(n int) (v uint64) {
+	b := d.peek(n)
+	for _, c := range b {
+		v = v<<8 | uint64(c)
 	}
-	v := binary.BigEndian.Uint16(b)
-	d.skip(2)
-	return int16(v)
+	d.skip(len(b))
+	return v
 }
 
-func (d *wireReader) int32() int32 {
-	b := d.peek(4)
-	if b == nil {
-		return 0
-	}
-	v := binary.BigEndian.Uint32(b)
-	d.skip(4)
-	return int32(v)
-}
-
-func (d *wireReader) int64() int64 {
-	b := d.peek(8)
-	if b == nil {
-		return 0
-	}
-	v := binary.BigEndian.Uint64(b)
-	d.skip(8)
-	return int64(v)
-}
+func (d *wireReader) int16() int16 { return int16(d.number(2)) }
+func (d *wireReader) int32() int32 { return int32(d.number(4)) }
+func (d *wireReader) int64() int64 { return int64(d.number(8)) }
 
 func (d *wireReader) uvarint() uint64 {
 	var v uint64
 	for shift := 0; shift < 35; shift += 7 {
-		b := d.peek(1)
-		if b == nil {
+		c := d.number(1)
+		if d.err != nil {
 			return 0
 		}
-		c := b[0]
-		d.skip(1)
-		v |= uint64(c&0x7f) << shift
+		v |= (c & 0x7f) << shift
 		if c < 0x80 {
 			return v
 		}

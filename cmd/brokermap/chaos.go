@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/brokermap/brokermap/internal/kafkatest"
+	"github.com/brokermap/brokermap/internal/stall"
 )
 
 // The kinds of faults.
@@ -105,7 +106,7 @@ func newChaos(cluster *kafkatest.Cluster, topic string, t *timeline, log *consol
 // run carries plan out until it is over or ctx ends. Then every broker is there.
 func (c *chaos) run(ctx context.Context, plan []step) error {
 	for _, s := range plan {
-		if pause(ctx, s.at-c.timeline.elapsed()) != nil {
+		if stall.Pause(ctx, s.at-c.timeline.elapsed()) != nil {
 			break
 		}
 		if err := c.strike(ctx, s); err != nil {
@@ -133,7 +134,7 @@ func (c *chaos) strike(ctx context.Context, s step) error {
 		if err := c.cluster.Kill(s.broker); err != nil {
 			return err
 		}
-		_ = pause(ctx, c.election) // one that is cut short is an election all the same
+		_ = stall.Pause(ctx, c.election) // one that is cut short is an election all the same
 		_, err := c.cluster.Elect(c.topic, s.broker)
 		return err
 	default:

@@ -13,6 +13,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"github.com/brokermap/brokermap/consumer"
+	"github.com/brokermap/brokermap/internal/stall"
 )
 
 // dump is one run of consume.
@@ -196,7 +197,7 @@ func (c *dump) run(ctx context.Context) error {
 		defer cancel()
 		go func() {
 			defer close(stopped)
-			for !c.atEnd() && pause(ctx, endPoll) == nil {
+			for !c.atEnd() && stall.Pause(ctx, endPoll) == nil {
 			}
 			cancel()
 		}()

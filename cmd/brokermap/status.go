@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/brokermap/brokermap/internal/stall"
 )
 
 // status is a line at the bottom of a terminal that tells how far consume is. It
@@ -34,7 +36,7 @@ func newStatus(out io.Writer, printed *atomic.Int64, lag func() int64) *status {
 	s := &status{out: out, printed: printed, lag: lag, began: time.Now(), cancel: cancel, ended: make(chan struct{})}
 	go func() {
 		defer close(s.ended)
-		for pause(ctx, statusPeriod) == nil {
+		for stall.Pause(ctx, statusPeriod) == nil {
 			s.show()
 		}
 	}()

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+
+	"github.com/brokermap/brokermap/internal/stall"
 )
 
 const (
@@ -59,7 +61,7 @@ func createTopic(ctx context.Context, m *metadata, v *clusterView, partitions in
 				return true, nil
 			}
 		}
-		if pause(ctx, adminPause) != nil {
+		if stall.Pause(ctx, adminPause) != nil {
 			return true, fmt.Errorf("it was created, but is not ready: %w", err)
 		}
 	}
@@ -110,7 +112,7 @@ func atController(ctx context.Context, m *metadata, v *clusterView, do func(*sar
 		if ok {
 			err = withBroker(ctx, addr, do)
 		}
-		if !errors.Is(err, sarama.ErrNotController) || pause(ctx, adminPause) != nil {
+		if !errors.Is(err, sarama.ErrNotController) || stall.Pause(ctx, adminPause) != nil {
 			return err
 		}
 		if v, err = m.ask(ctx); err != nil {
@@ -138,20 +140,8 @@ func newProducerID(ctx context.Context, v *clusterView) (id int64, epoch int16, 
 				return id, epoch, nil
 			}
 		}
-		if pause(ctx, adminPause) != nil {
+		if stall.Pause(ctx, adminPause) != nil {
 			return 0, 0, fmt.Errorf("no broker gives out a producer id: %w", err)
 		}
-	}
-}
-
-// pause waits for d, or returns the error of ctx when that ends first.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

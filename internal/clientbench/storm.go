@@ -130,18 +130,22 @@ func storm(ctx context.Context, cluster string, picked []client) ([]stormResult,
 	var all []stormResult
 	do := func(bed kafkatest.Testbed, addrs []string, f *fronts) error {
 		for i, c := range picked {
+			if c.tuned {
+				continue
+			}
 			topic := fmt.Sprintf("storm-%d", i)
 			if err := bed.CreateTopic(topic, stormPartitions); err != nil {
 				return err
 			}
 			r, err := stormOf(ctx, c, bed, topic, addrs, f)
-			if err != nil {
-				return fmt.Errorf("%s: %w", c.Name, err)
+			if err != nil { // of a client that has not enough patience with so many partitions
+				report("%s: %v", c.Name, err)
+				continue
 			}
 			report("%-14s %d metadata requests, %d for offsets, %d fetches", c.Name, r.Metadata, r.Offsets, r.Fetches)
 			all = append(all, r)
 		}
-		return nil
+		return ctx.Err()
 	}
 	f := &fronts{}
 	defer f.close()

@@ -214,7 +214,7 @@ func (f Fault) disturb(ctx context.Context, bed kafkatest.Testbed, topic string,
 	if err := f.strike(bed, topic, broker); err != nil {
 		return fmt.Errorf("%s of broker %d: %w", f.Name, broker, err)
 	}
-	return pause(ctx, lasts-time.Since(began))
+	return Pause(ctx, lasts-time.Since(began))
 }
 
 func (f Fault) setRight(bed kafkatest.Testbed, broker int32) error {

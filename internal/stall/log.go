@@ -145,7 +145,7 @@ func (l *Log) Gaps(partition int32) *Gaps { return &l.partitions[partition].Gaps
 // Forget forgets when records were given; what is wrong it remembers.
 func (l *Log) Forget() {
 	for _, g := range l.partitions {
-		g.Gaps.Forget()
+		g.Forget()
 		g.given.forget()
 	}
 }

@@ -148,7 +148,7 @@ func (r *runner) trial(ctx context.Context, round int, f Fault, broker int32) (T
 		}
 		t.Broker = broker
 	}
-	if err := pause(ctx, r.Calm); err != nil {
+	if err := Pause(ctx, r.Calm); err != nil {
 		return t, err
 	}
 	r.writer.Forget()
@@ -170,7 +170,7 @@ func (r *runner) trial(ctx context.Context, round int, f Fault, broker int32) (T
 		err = errors.Join(err, f.setRight(r.Bed, broker))
 	}
 	if err == nil {
-		err = pause(ctx, f.Watch)
+		err = Pause(ctx, f.Watch)
 	}
 	var late []bool
 	if err == nil {
@@ -200,7 +200,7 @@ func (r *runner) awaitAll(ctx context.Context, since time.Time) []bool {
 	for i, l := range r.logs {
 		for p := range int32(r.Partitions) {
 			for !l.Gaps(p).Last().After(since) {
-				if time.Now().After(deadline) || pause(ctx, retryPause) != nil {
+				if time.Now().After(deadline) || Pause(ctx, retryPause) != nil {
 					late[i] = true
 					break
 				}
@@ -236,7 +236,7 @@ func (r *runner) drain(ctx context.Context) []Tally {
 	deadline := time.Now().Add(draining)
 	var tallies []Tally
 	for _, l := range r.logs {
-		for l.Tally(r.writer).Lost > 0 && time.Now().Before(deadline) && pause(ctx, retryPause) == nil {
+		for l.Tally(r.writer).Lost > 0 && time.Now().Before(deadline) && Pause(ctx, retryPause) == nil {
 		}
 		tallies = append(tallies, l.Tally(r.writer))
 	}

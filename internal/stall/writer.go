@@ -145,7 +145,7 @@ func (w *Writer) watch(ctx context.Context, addr string) {
 			c.close()
 		}
 	}()
-	for pause(ctx, watchEvery) == nil {
+	for Pause(ctx, watchEvery) == nil {
 		var err error
 		if c == nil {
 			if c, err = dial(ctx, addr, watchPatience); err != nil {
@@ -257,7 +257,7 @@ func (w *Writer) write(ctx context.Context, l *lane) {
 		next = next.Add(w.cfg.Tick)
 		if late := time.Since(next); late > 0 {
 			next = next.Add(late)
-		} else if pause(ctx, -late) != nil {
+		} else if Pause(ctx, -late) != nil {
 			return
 		}
 		now := time.Now()
@@ -288,7 +288,7 @@ func (w *Writer) write(ctx context.Context, l *lane) {
 			} else if !kerr.IsRetriable(err) {
 				l.forget()
 			}
-			if pause(ctx, retryPause) != nil {
+			if Pause(ctx, retryPause) != nil {
 				return
 			}
 		}
@@ -365,8 +365,8 @@ func Key(partition int32, sequence int64) []byte {
 	return fmt.Appendf(nil, "p%d-k%d", partition, sequence%8)
 }
 
-// pause waits for d, or returns the error of ctx when that ends first.
-func pause(ctx context.Context, d time.Duration) error {
+// Pause waits for d, or returns the error of ctx when that ends first.
+func Pause(ctx context.Context, d time.Duration) error {
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
