@@ -39,3 +39,24 @@ func TestTracerIsInlinedToNothing(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkTracer is what the calls of the tracer in one trigger, its look and its
+// resolution cost, beside nothing at all.
+func BenchmarkTracer(b *testing.B) {
+	var m T
+	w := Worker(nil)
+	b.Run("calls", func(b *testing.B) {
+		for range b.N { // b.Loop would keep the arguments
+			m.trace.begin()
+			m.trace.didIf(true, "TriggerReassign", w)
+			m.trace.looked(nil)
+			m.trace.asked(0)
+			m.trace.ticked()
+			m.trace.sent(0)
+		}
+	})
+	b.Run("nothing", func(b *testing.B) {
+		for range b.N {
+		}
+	})
+}
