@@ -128,7 +128,7 @@ func TestClusterAsksTheNextBroker(t *testing.T) {
 // A broker that is slower than the last answer was is not waited for.
 func TestNextBrokerIsAskedSoonerWhereAnswersAreFast(t *testing.T) {
 	for _, c := range []struct{ took, want time.Duration }{
-		{0, hedgeMost}, {time.Millisecond, hedgeLeast}, {8 * time.Millisecond, 32 * time.Millisecond}, {time.Second, hedgeMost},
+		{0, hedgeFirst}, {time.Millisecond, hedgeLeast}, {8 * time.Millisecond, 32 * time.Millisecond}, {time.Second, hedgeMost},
 	} {
 		if got := hedgeAfter(c.took); got != c.want {
 			t.Errorf("after an answer in %v the next one has %v, want %v", c.took, got, c.want)

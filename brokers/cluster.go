@@ -17,9 +17,12 @@ const (
 	askTimeout = 5 * time.Second
 	// A broker that was asked may take slowerThan times what the last answer took,
 	// within these bounds, before the next one is asked as well: a frozen broker
-	// accepts the question and is silent, one that has just started is slow.
+	// accepts the question and is silent, one that has just started is slow. But where
+	// all are busy, as when a thousand partitions move at once, to ask more of them
+	// makes it worse.
 	hedgeLeast = 20 * time.Millisecond
-	hedgeMost  = 50 * time.Millisecond
+	hedgeFirst = 50 * time.Millisecond // where there was no answer yet
+	hedgeMost  = 200 * time.Millisecond
 	slowerThan = 4
 )
 
@@ -170,7 +173,7 @@ func ask[T any](ctx context.Context, c *Cluster, question func(*sarama.Broker) (
 // well, where the last answer took so long; 0 where there was none.
 func hedgeAfter(took time.Duration) time.Duration {
 	if took == 0 {
-		return hedgeMost
+		return hedgeFirst
 	}
 	return min(max(slowerThan*took, hedgeLeast), hedgeMost)
 }
