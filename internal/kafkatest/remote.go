@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/IBM/sarama"
 )
@@ -27,6 +28,23 @@ type Remote struct {
 // Connect connects to the cluster of which some brokers have these addresses.
 func Connect(addrs []string) (*Remote, error) {
 	conf := adminConfig()
+	// Whoever is no Kafka may accept and be silent: that is not to take as long as
+	// Kafka may take for what it is asked later, and as often as sarama tries.
+	probe := *conf
+	probe.Net.ReadTimeout = 2 * time.Second
+	var failed []error
+	for _, addr := range addrs {
+		err := askAt(&probe, addr, func(b *sarama.Broker) error {
+			_, err := b.ApiVersions(&sarama.ApiVersionsRequest{})
+			return err
+		})
+		if err != nil {
+			failed = append(failed, err)
+		}
+	}
+	if len(failed) == len(addrs) {
+		return nil, fmt.Errorf("kafkatest: none of the brokers %v answers: %w", addrs, errors.Join(failed...))
+	}
 	admin, err := sarama.NewClusterAdmin(addrs, conf)
 	if err != nil {
 		return nil, fmt.Errorf("kafkatest: brokers %v: %w", addrs, err)

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -69,5 +70,22 @@ func TestKafkaRemote(t *testing.T) {
 	r.Close()
 	if _, err := k.Leaders(topic); err == nil {
 		t.Error("the topic is still there")
+	}
+}
+
+// Somebody who accepts, and is no Kafka, is found out within seconds.
+func TestConnectToNoKafka(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close() //nolint:errcheck // nothing depends on it
+	began := time.Now()
+	_, err = kafkatest.Connect([]string{l.Addr().String()})
+	if err == nil || !strings.Contains(err.Error(), l.Addr().String()) {
+		t.Errorf("Connect() = %v, want an error that names %v", err, l.Addr())
+	}
+	if d := time.Since(began); d > 30*time.Second {
+		t.Errorf("it took %v", d)
 	}
 }
