@@ -107,7 +107,7 @@ var large = []Config{
 }
 
 // huge are worlds that TLC would need days for. BROKERMAP_MODEL=huge runs them, in
-// 4 GiB.
+// 4 GiB and some minutes of two cores.
 var huge = []Config{
 	{
 		Name: "waits of two, and lives", Workers: 2, Conns: 2, Room: 1, Calls: 1, Batch: true, Backoff: []int{1, 2},
@@ -120,22 +120,6 @@ var huge = []Config{
 	{
 		Name: "two connections, reports and triggers", Workers: 2, Conns: 2, Room: 1, Calls: 1, Timeless: true,
 		Budget: Budget{Lives: Always, Stops: Always, Triggers: Always, Reports: Always},
-	},
-	{
-		Name: "two connections, leases", Workers: 2, Conns: 2, Room: 1, Calls: 1, Timeless: true,
-		Budget: Budget{Lives: Always, Stops: Always, Triggers: Always, Leases: Always},
-	},
-	{
-		Name: "two connections, errors", Workers: 2, Conns: 2, Room: 1, Calls: 1, Timeless: true,
-		Budget: Budget{Lives: Always, Stops: Always, Triggers: Always, Refusals: Always, Nils: Always, Unfits: Always},
-	},
-	{
-		Name: "three workers, triggers", Workers: 3, Conns: 1, Room: 1, Calls: 1, Timeless: true,
-		Budget: Budget{Lives: Always, Stops: Always, Triggers: Always},
-	},
-	{
-		Name: "two connections, all", Workers: 2, Conns: 2, Room: 1, Calls: 1, Timeless: true,
-		Budget: all,
 	},
 }
 
