@@ -125,40 +125,45 @@ func (f *fronts) count(requests ...kmsg.Request) (n int64) {
 	return n
 }
 
-// storm moves all leaders of a topic at once, with one client at a time.
+// storm moves all leaders of a topic at once, with one client at a time, each with a
+// cluster of its own: that many partitions are many for a small one.
 func storm(ctx context.Context, cluster string, picked []client) ([]stormResult, error) {
 	var all []stormResult
-	do := func(bed kafkatest.Testbed, addrs []string, f *fronts) error {
-		for i, c := range picked {
-			if c.tuned {
-				continue
-			}
-			topic := fmt.Sprintf("storm-%d", i)
-			if err := bed.CreateTopic(topic, stormPartitions); err != nil {
-				return err
-			}
-			r, err := stormOf(ctx, c, bed, topic, addrs, f)
-			if err != nil { // of a client that has not enough patience with so many partitions
-				report("%s: %v", c.Name, err)
-				continue
-			}
-			report("%-14s %d metadata requests, %d for offsets, %d fetches", c.Name, r.Metadata, r.Offsets, r.Fetches)
-			all = append(all, r)
+	for _, c := range picked {
+		if c.tuned {
+			continue
 		}
-		return ctx.Err()
+		var r stormResult
+		err := counted(ctx, cluster, func(bed kafkatest.Testbed, addrs []string, f *fronts) (err error) {
+			r, err = stormOf(ctx, c, bed, addrs, f)
+			return err
+		})
+		if ctx.Err() != nil {
+			return all, ctx.Err()
+		}
+		if err != nil { // of a client that has not enough patience with so many partitions
+			report("%s: %v", c.Name, err)
+			continue
+		}
+		report("%-14s %d metadata requests, %d for offsets, %d fetches", c.Name, r.Metadata, r.Offsets, r.Fetches)
+		all = append(all, r)
 	}
+	return all, nil
+}
+
+// counted has a cluster that says what clients, who are told its addresses, ask for.
+func counted(ctx context.Context, cluster string, do func(bed kafkatest.Testbed, addrs []string, f *fronts) error) error {
 	f := &fronts{}
 	defer f.close()
 	if cluster == "kafka" {
-		bed, err := kafkatest.StartKafka(ctx, kafkatest.KafkaConfig{Front: f.front, Logf: report})
+		bed, err := kafkatest.StartKafka(ctx, kafkatest.KafkaConfig{Front: f.front})
 		if err != nil {
-			return nil, err
+			return err
 		}
 		defer bed.Close()
-		err = do(bed, bed.Fronts(), f)
-		return all, err
+		return do(bed, bed.Fronts(), f)
 	}
-	return all, together(cluster, func(bed kafkatest.Testbed) error {
+	return together(cluster, func(bed kafkatest.Testbed) error {
 		fake, ok := bed.(*kafkatest.Cluster)
 		if !ok {
 			return errors.New("it does not count requests")
@@ -172,8 +177,12 @@ func storm(ctx context.Context, cluster string, picked []client) ([]stormResult,
 	})
 }
 
-func stormOf(ctx context.Context, c client, bed kafkatest.Testbed, topic string, addrs []string, f *fronts) (stormResult, error) {
+func stormOf(ctx context.Context, c client, bed kafkatest.Testbed, addrs []string, f *fronts) (stormResult, error) {
 	r := stormResult{Client: c.Name}
+	const topic = "storm"
+	if err := bed.CreateTopic(topic, stormPartitions); err != nil {
+		return r, err
+	}
 	log := stall.NewLog(stormPartitions)
 	// sarama asks for offsets over the connections that its fetches are parked on, so
 	// that 1000 partitions of which none has anything take it a quarter of an hour.
