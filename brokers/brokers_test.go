@@ -151,6 +151,38 @@ func TestNextBrokerIsAskedSoonerWhereAnswersAreFast(t *testing.T) {
 	}
 }
 
+// Who was asked first and is interrupted does not delay the answer of another.
+func TestAnswerDoesNotWaitForOthers(t *testing.T) {
+	k := startTopic(t, 1)
+	c := clusterOf(t, k.Addrs()...)
+	c.hedge = func(time.Duration) time.Duration { return time.Millisecond }
+	slow := make(chan struct{})
+	var first atomic.Bool
+	answered := make(chan int, 1)
+	go func() {
+		n, err := ask(t.Context(), c, func(*sarama.Broker) (int, error) {
+			if first.CompareAndSwap(false, true) {
+				<-slow
+				return 1, nil
+			}
+			return 2, nil
+		}, nil)
+		if err != nil {
+			n = -1
+		}
+		answered <- n
+	}()
+	select {
+	case n := <-answered:
+		if n != 2 {
+			t.Errorf("answer %d, want the second one's", n)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("no answer before the first one is done")
+	}
+	close(slow)
+}
+
 // A connection that the broker closed while nobody used it is no failure.
 func TestClusterConnectsAgain(t *testing.T) {
 	k := startTopic(t, 1)

@@ -35,6 +35,8 @@ type Cluster struct {
 	requests atomic.Int64                           // sent, the unanswered ones included
 	took     atomic.Int64                           // the last answer, in nanoseconds; 0: there was none
 
+	asking sync.WaitGroup // goroutines; those of who is not waited for any more included
+
 	mu     sync.Mutex
 	askers []*asker // in the order in which to ask: who answered last comes first
 	closed bool
@@ -81,6 +83,7 @@ func (c *Cluster) Requests() int64 { return c.requests.Load() }
 
 // Close closes the connections. No question may be in progress.
 func (c *Cluster) Close() {
+	c.asking.Wait()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, a := range c.askers {
@@ -108,7 +111,8 @@ func (c *Cluster) Metadata(ctx context.Context, topics ...string) (*View, error)
 
 // ask returns the answer to a question that was asked after the call: that of
 // the broker that answered last time, or of the next one where that fails or
-// takes longer than hedgeAfter says. No goroutine outlives it.
+// takes longer than hedgeAfter says. Whoever has not answered then is interrupted, but
+// not waited for: that takes its time, too.
 func ask[T any](ctx context.Context, c *Cluster, question func(*sarama.Broker) (T, error), learn func(T)) (T, error) {
 	type answer struct {
 		from *asker
@@ -123,10 +127,8 @@ func ask[T any](ctx context.Context, c *Cluster, question func(*sarama.Broker) (
 	}
 	answers := make(chan answer, len(askers))
 
-	var asking sync.WaitGroup
-	defer asking.Wait()
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
-	defer cancel() // before the Wait: whoever has not answered is interrupted
+	defer cancel()
 
 	next := time.NewTimer(0)
 	defer next.Stop()
@@ -139,7 +141,7 @@ func ask[T any](ctx context.Context, c *Cluster, question func(*sarama.Broker) (
 			}
 			a := askers[asked]
 			asked++
-			asking.Go(func() {
+			c.asking.Go(func() {
 				got := answer{from: a}
 				began := time.Now()
 				got.err = c.askOne(ctx, a, func(b *sarama.Broker) (err error) {
