@@ -79,7 +79,7 @@ func TestConnectToNoKafka(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close() //nolint:errcheck // nothing depends on it
+	defer l.Close()
 	began := time.Now()
 	_, err = kafkatest.Connect([]string{l.Addr().String()})
 	if err == nil || !strings.Contains(err.Error(), l.Addr().String()) {
