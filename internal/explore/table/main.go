@@ -95,7 +95,8 @@ func write(out io.Writer, in io.Reader) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprint(out, `# Every interleaving
+	var b strings.Builder
+	b.WriteString(`# Every interleaving
 
 Made by the command in [internal/explore/table](../internal/explore/table/main.go). The explorer runs the code that
 ships, its atomics exchanged for scheduling points by the build tag `+"`explore`"+`, in every order that makes a difference;
@@ -108,9 +109,9 @@ so many preemptions) stands with its test.
 |---|---|---:|---:|---:|
 `)
 	for _, p := range programs {
-		fmt.Fprintf(out, "| %s | `%s` | %s | %s | %s |\n", p.pkg, p.name, p.runs, p.pruned, p.took)
+		fmt.Fprintf(&b, "| %s | `%s` | %s | %s | %s |\n", p.pkg, p.name, p.runs, p.pruned, p.took)
 	}
-	fmt.Fprintf(out, `
+	fmt.Fprintf(&b, `
 ## Seeded defects
 
 %d small changes to that code, one at a time, each of which some test must catch; the first that did, and what it said.
@@ -119,9 +120,10 @@ so many preemptions) stands with its test.
 |---|---|---|---:|
 `, len(defects))
 	for _, d := range defects {
-		fmt.Fprintf(out, "| %s | %s | %s | %s |\n", d.pkg, cell(d.name), cell(d.by), d.took)
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", d.pkg, cell(d.name), cell(d.by), d.took)
 	}
-	return nil
+	_, err = io.WriteString(out, b.String())
+	return err
 }
 
 // cell makes a text fit into a table.
