@@ -346,7 +346,7 @@ func (m *Machine) loadWorker(d *decoder, w int32, now Time, h Horizon) {
 	if r.alive {
 		m.living++
 		if h.Times == nil {
-			r.loadTimes(d, now, h)
+			r.loadTimes(d, now)
 			if bits&stateLook != 0 && !h.Coarse {
 				lookStep = d.byte()
 			}
@@ -371,7 +371,7 @@ func (m *Machine) loadWorker(d *decoder, w int32, now Time, h Horizon) {
 	}
 }
 
-func (r *worker) loadTimes(d *decoder, now Time, h Horizon) {
+func (r *worker) loadTimes(d *decoder, now Time) {
 	if r.needsAttempt() {
 		r.attempt = int32(d.int())
 	}

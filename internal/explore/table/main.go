@@ -99,7 +99,7 @@ func write(out io.Writer, in io.Reader) error {
 	b.WriteString(`# Every interleaving
 
 Made by the command in [internal/explore/table](../internal/explore/table/main.go). The explorer runs the code that
-ships, its atomics exchanged for scheduling points by the build tag `+"`explore`"+`, in every order that makes a difference;
+ships, its atomics exchanged for scheduling points by the build tag ` + "`explore`" + `, in every order that makes a difference;
 pruned are the orders given up because another one is the same. How far a program goes (all interleavings, or all with
 so many preemptions) stands with its test.
 
