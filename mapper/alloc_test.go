@@ -53,7 +53,7 @@ func TestS7_NotificationsDoNotAllocate(t *testing.T) {
 	for name, make1 := range kinds {
 		for _, size := range []int{0, 1} { // room in the ring, or not
 			t.Run(fmt.Sprintf("%s/%d", name, size), func(t *testing.T) {
-				f := newFreezer()
+				f := newFreezer(t)
 				a := broker("a")
 				m, err := mapper.Spawn(mapper.Config{RingSize: size, Backoff: f.backoff}, funcs{
 					resolve: func(mapper.Worker) (*sarama.Broker, error) { return a, nil },

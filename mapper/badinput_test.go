@@ -184,7 +184,7 @@ func TestBadInput_UnknownWorkersAreCountedNoOps(t *testing.T) {
 // noticed yet.
 func TestBadInput_StoppedAMomentAgo(t *testing.T) {
 	run(t, func(t *testing.T) {
-		f := newFreezer()
+		f := newFreezer(t)
 		x := newWorld(t, mapper.Config{Backoff: f.backoff})
 		w, cold := x.worker("w", nil, 1), x.worker("cold", nil, 2)
 		x.assigned(broker("a"), w, cold)

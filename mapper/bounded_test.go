@@ -58,7 +58,7 @@ func TestS8_TriggersAndBrokerFailures(t *testing.T) {
 	for _, size := range []int{0, 1} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			run(t, func(t *testing.T) {
-				f, a := newFreezer(), broker("a")
+				f, a := newFreezer(t), broker("a")
 				m := simple(t, mapper.Config{RingSize: size, Backoff: f.backoff}, func(mapper.Worker) (*sarama.Broker, error) { return a, nil })
 				ws := make([]chanWorker, 100)
 				var e mapper.Executor
@@ -111,7 +111,7 @@ func TestS8_LivesOfOneWorker(t *testing.T) {
 	for _, size := range []int{0, 1} {
 		t.Run(fmt.Sprint(size), func(t *testing.T) {
 			run(t, func(t *testing.T) {
-				f, a := newFreezer(), broker("a")
+				f, a := newFreezer(t), broker("a")
 				hang := make(chan struct{})
 				asked := 0
 				m := simple(t, mapper.Config{RingSize: size, Backoff: f.backoff}, func(mapper.Worker) (*sarama.Broker, error) {

@@ -164,7 +164,7 @@ func TestS5_StopAndRespawnAreNotCoalescedAway(t *testing.T) {
 func TestS5_LivesThatEndWhileTheMapperLooks(t *testing.T) {
 	run(t, func(t *testing.T) {
 		a := broker("a")
-		f := newFreezer()
+		f := newFreezer(t)
 		m := simple(t, mapper.Config{Backoff: f.backoff}, func(mapper.Worker) (*sarama.Broker, error) { return a, nil })
 		cold := make(chanWorker, 1000)
 		ws := make([]*otherWorker, 100)

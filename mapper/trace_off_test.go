@@ -1,0 +1,5 @@
+//go:build !trace
+
+package mapper_test
+
+const traced = false
