@@ -195,6 +195,10 @@ func TestBadInput_StoppedAMomentAgo(t *testing.T) {
 		if n := x.m.Stats().UnknownWorkers; n != 2 {
 			t.Errorf("%d notifications for unknown workers counted, want 2", n)
 		}
+		if l, ok := x.m.Acquire(w); ok {
+			t.Errorf("a dead worker has a lease on %v", l.Executor())
+			l.Release()
+		}
 		f.melt()
 	})
 }
