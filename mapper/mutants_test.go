@@ -68,8 +68,6 @@ var breaches = []mutants.Mutant{
 		Old: "\traise(&m.overflow", New: "\t<-m.done\n\traise(&m.overflow"},
 	{Name: "S7 a hint is dropped where the ring is full", File: "notify.go", Run: "^TestS7_NothingIsLostWhenTheRingOverflows$",
 		Old: "\traise(&m.overflow)\n", New: ""},
-	{Name: "S7 a hint of an unknown worker is dropped where the ring is full", File: "notify.go", Run: "^TestS7_NothingIsLostWhenTheRingOverflows$",
-		Old: "\t\traise(&m.unknown)\n", New: ""},
 	{Name: "S5 Acquire pins for a dead worker", File: "slot.go", Run: "^TestBadInput_StoppedAMomentAgo$",
 		Old: "w&^(aliveBit|sentBit|triggerMask)", New: "w&^(aliveBit|triggerMask)"},
 	{Name: "S7 a notification allocates", File: "notify.go", Run: "^TestS7_NotificationsDoNotAllocate$",
