@@ -34,7 +34,7 @@ type (
 	}
 	sharedOwner struct { // embeds a struct that has, by a pointer
 		*own
-		_ int
+		after [4]uintptr // where a Slot would be, were the pointer the struct
 	}
 	hidden struct { // has a Slot that is no part of it
 		_ mapper.Slot
@@ -152,6 +152,29 @@ func count(chans []chan mapper.Executor) int {
 		}
 	}
 	return n
+}
+
+// A Slot that is reached by a pointer is none of the worker's: others may have it too,
+// and in the worker something else is in its place.
+func TestSlot_ReachedByAPointer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := broker("a")
+		m, err := mapper.Spawn(mapper.Config{}, funcs{
+			resolve: func(mapper.Worker) (*sarama.Broker, error) { return b, nil },
+			spawn:   func(c *sarama.Broker) mapper.Executor { return &rigExecutor{c} },
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := &sharedOwner{own: &own{channel: channel{make(chan mapper.Executor, 1)}}}
+		m.OnWorkerSpawned(w)
+		<-w.ch
+		if w.after != [4]uintptr{} {
+			t.Errorf("something was written into the worker: %v", w.after)
+		}
+		m.OnWorkerStopped(w)
+		m.Stop()
+	})
 }
 
 // A worker is made ready for its next life in place, Slot and all.
