@@ -184,7 +184,7 @@ var breaches = []mutants.Mutant{
 
 	{Name: "S3 an executor is forgotten whose BrokerConn does not return", File: "calls.go", Run: "^TestS3_BrokerConnEndsTheGoroutine$",
 		Old: "r.event.Kind = assign.ExecutorUnfit // also", New: "// also"},
-	{Name: "L5 Shutdown waits for who left last", File: "mapper.go", Run: "^TestL5_ShutdownIsBounded$",
+	{Name: "L5 Shutdown waits for who left last", File: "mapper.go", Run: "^TestL5_ShutdownWakesForWhoLeftLast$",
 		Old: "m.ring.Wake() // who left", New: "// who left"},
 	{Name: "bad input: a NaN lives for ever", File: "notify.go", Run: "^TestBadInput_",
 		Old: "if same := w; same != w {", New: "if same := w; same == nil {"},

@@ -443,6 +443,20 @@ func TestL5_ShutdownIsBounded(t *testing.T) {
 	})
 }
 
+// Who ends the last life may fall asleep before he wakes the mapper.
+func TestL5_ShutdownWakesForWhoLeftLast(t *testing.T) {
+	run(t, func(t *testing.T) {
+		x := newWorld(t, mapper.Config{})
+		x.m.EnterGate()
+		time.AfterFunc(time.Second/2, x.m.LeaveGate)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		if err := x.m.Shutdown(ctx); err != nil {
+			t.Errorf("Shutdown returned %v, and nothing was left", err)
+		}
+	})
+}
+
 func TestL5_ShutdownIsNilWhereEverythingHasStopped(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
