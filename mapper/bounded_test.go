@@ -216,6 +216,7 @@ func TestS8_AssignmentsOfOneWorker(t *testing.T) {
 		m.OnWorkerSpawned(w)
 		settle()
 		reads = true
+		move() // to the high-water mark
 		grows(t, "reading", n, move)
 		reads = false
 		move()
