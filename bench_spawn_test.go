@@ -2,7 +2,9 @@ package brokermap_test
 
 import (
 	"fmt"
+	"os"
 	"runtime"
+	"strconv"
 	"testing"
 	"time"
 	"unsafe"
@@ -39,35 +41,54 @@ func BenchmarkSpawn(b *testing.B) {
 }
 
 func benchSpawn(b *testing.B, n int, im impl) {
+	heap := make([]byte, heapMiB(b)<<20)
+	defer runtime.KeepAlive(heap)
+	spawnAndStop(b, n, im, new(perWorker)) // faults the memory in, and is not counted
 	p := perWorker{slots: im.slots}
 	for b.Loop() {
-		m := im.spawn(b, newCluster(homes), mapper.Config{})
-		residents, ws := newWorkers(im, homes, homes), newWorkers(im, n, homes)
-		for _, w := range residents {
-			m.OnWorkerSpawned(w)
-		}
-		waitAssigned(residents)
-
-		p.begin()
-		for _, w := range ws {
-			m.OnWorkerSpawned(w)
-		}
-		waitAssigned(ws)
-		p.spawned()
-
-		drain(ws)
-		drain(residents)
-		began := time.Now()
-		for _, w := range ws {
-			m.OnWorkerStopped(w)
-		}
-		for _, w := range residents {
-			m.OnWorkerStopped(w)
-		}
-		m.Stop()
-		p.stop += time.Since(began)
+		spawnAndStop(b, n, im, &p)
 	}
 	p.report(b, b.N*n)
+}
+
+func spawnAndStop(b *testing.B, n int, im impl, p *perWorker) {
+	m := im.spawn(b, newCluster(homes), mapper.Config{})
+	residents, ws := newWorkers(im, homes, homes), newWorkers(im, n, homes)
+	for _, w := range residents {
+		m.OnWorkerSpawned(w)
+	}
+	waitAssigned(residents)
+
+	p.begin()
+	for _, w := range ws {
+		m.OnWorkerSpawned(w)
+	}
+	waitAssigned(ws)
+	p.spawned()
+
+	drain(ws)
+	drain(residents)
+	began := time.Now()
+	for _, w := range ws {
+		m.OnWorkerStopped(w)
+	}
+	for _, w := range residents {
+		m.OnWorkerStopped(w)
+	}
+	m.Stop()
+	p.stop += time.Since(began)
+}
+
+func heapMiB(b *testing.B) int {
+	set := os.Getenv("BROKERMAP_BENCH_HEAP")
+	if set == "" {
+		return 64
+	}
+	n, err := strconv.Atoi(set)
+	if err != nil || n < 0 {
+		b.Fatalf("BROKERMAP_BENCH_HEAP=%s: it must be a number of MiB", set)
+	}
+	return n
 }
 
 // perWorker sums up what is reported for each worker.

@@ -3,5 +3,6 @@
 // beside a reference that is plain enough to be right.
 //
 // go test ./fuzz replays the corpora in testdata; CONTRIBUTING.md says how to look
-// for more.
+// for more. The parsers of what comes from the network are internal to package
+// consumer, and so are their targets, FuzzAnswer and FuzzRecords.
 package fuzz

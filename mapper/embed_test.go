@@ -154,18 +154,26 @@ func count(chans []chan mapper.Executor) int {
 	return n
 }
 
+// spawnPlain returns a mapper that has one broker for everybody, and no rig that knows
+// its workers.
+func spawnPlain(t *testing.T) *mapper.T {
+	t.Helper()
+	b := broker("a")
+	m, err := mapper.Spawn(mapper.Config{}, funcs{
+		resolve: func(mapper.Worker) (*sarama.Broker, error) { return b, nil },
+		spawn:   func(c *sarama.Broker) mapper.Executor { return &rigExecutor{c} },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
 // A Slot that is reached by a pointer is none of the worker's: others may have it too,
 // and in the worker something else is in its place.
 func TestSlot_ReachedByAPointer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := broker("a")
-		m, err := mapper.Spawn(mapper.Config{}, funcs{
-			resolve: func(mapper.Worker) (*sarama.Broker, error) { return b, nil },
-			spawn:   func(c *sarama.Broker) mapper.Executor { return &rigExecutor{c} },
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		m := spawnPlain(t)
 		w := &sharedOwner{own: &own{channel: channel{make(chan mapper.Executor, 1)}}}
 		m.OnWorkerSpawned(w)
 		<-w.ch
@@ -180,14 +188,7 @@ func TestSlot_ReachedByAPointer(t *testing.T) {
 // A worker is made ready for its next life in place, Slot and all.
 func TestSlot_Overwritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := broker("a")
-		m, err := mapper.Spawn(mapper.Config{}, funcs{
-			resolve: func(mapper.Worker) (*sarama.Broker, error) { return b, nil },
-			spawn:   func(c *sarama.Broker) mapper.Executor { return &rigExecutor{c} },
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		m := spawnPlain(t)
 		w := &other{}
 		for range 100 {
 			*w = other{channel: channel{make(chan mapper.Executor, 1)}}
@@ -212,14 +213,7 @@ func TestSlot_KeepsNoMapper(t *testing.T) {
 	freed := make(chan struct{})
 	w := &other{channel: channel{make(chan mapper.Executor, 1)}}
 	func() {
-		b := broker("a")
-		m, err := mapper.Spawn(mapper.Config{}, funcs{
-			resolve: func(mapper.Worker) (*sarama.Broker, error) { return b, nil },
-			spawn:   func(c *sarama.Broker) mapper.Executor { return &rigExecutor{c} },
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		m := spawnPlain(t)
 		runtime.AddCleanup(m, func(c chan struct{}) { close(c) }, freed)
 		m.OnWorkerSpawned(w)
 		<-w.ch

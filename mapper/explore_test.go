@@ -196,6 +196,17 @@ func slottedAssigned(ringSize, n int) func() *world {
 	return func() *world { return newSlottedWorld(ringSize, n) }
 }
 
+// full is assigned with a ring of two that the triggers of the first two workers
+// have filled.
+func full(n int) func() *world {
+	return func() *world {
+		r := newWorld(2, n)
+		trigger(0)(r)
+		trigger(1)(r)
+		return r
+	}
+}
+
 func trigger(i int) func(*world) {
 	return func(r *world) { r.m.TriggerReassign(r.workers[i]) }
 }
@@ -253,22 +264,12 @@ func TestExplore_S7_RespawnTwiceAtOnce(t *testing.T) {
 }
 
 func TestExplore_S8_FullRing(t *testing.T) {
-	mapped(t, two, func() *world {
-		r := newWorld(2, 3)
-		r.m.TriggerReassign(r.workers[1])
-		r.m.TriggerReassign(r.workers[2]) // the ring is full
-		return r
-	}, trigger(0))
+	mapped(t, two, full(3), trigger(2))
 }
 
 // A new worker for whom the ring has no room goes onto the stack.
 func TestExplore_S8_SpawnOnFullRing(t *testing.T) {
-	mapped(t, two, func() *world {
-		r := newWorld(2, 2)
-		r.m.TriggerReassign(r.workers[0])
-		r.m.TriggerReassign(r.workers[1]) // the ring is full
-		return r
-	}, spawn(2))
+	mapped(t, two, full(2), spawn(2))
 }
 
 // A caller that stops for ever, anywhere in its call, takes nobody else's
@@ -374,9 +375,7 @@ func TestExplore_L5_StoppedCloser(t *testing.T) {
 // is full.
 func TestExplore_S7_StoppedSpawner(t *testing.T) {
 	explore.Verify(t, one, func(p *explore.Program) {
-		r := newWorld(2, 2)
-		r.m.TriggerReassign(r.workers[0])
-		r.m.TriggerReassign(r.workers[1]) // the ring is full
+		r := full(2)()
 		p.Daemon(r.loop)
 		p.Stoppable(func() { spawn(2)(r) })
 		p.Go(func() { trigger(2)(r) })

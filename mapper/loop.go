@@ -1,6 +1,7 @@
 package mapper
 
 import (
+	"slices"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -242,6 +243,10 @@ func (l *loop) beginLife(e *workerEntry, c *life) {
 	if id == noHandle {
 		id = take(&l.freeWorkers, len(l.workers))
 		if int(id) == len(l.workers) {
+			if len(l.workers) == cap(l.workers) {
+				// To twice as many: append's quarter leaves five times the garbage.
+				l.workers = slices.Grow(l.workers, len(l.workers)+1)
+			}
 			l.workers = append(l.workers, nil)
 		}
 		l.workers[id] = e
