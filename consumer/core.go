@@ -22,6 +22,7 @@ type core struct {
 	cluster *brokers.Cluster
 	leaders *brokers.Leaders
 	mapper  *mapper.T
+	ranges  ranges
 	buffers *buffers // of a Reader, nil where messages keep their memory
 
 	mu       sync.Mutex
@@ -53,6 +54,7 @@ func newCore(client sarama.Client, cfg Config) (*core, error) {
 		client:   client,
 		conf:     client.Config(),
 		cfg:      cfg,
+		ranges:   ranges{client: client},
 		children: make(map[topicPartition]*partition),
 		fetched:  make(map[int32]*atomic.Int64),
 		closing:  make(chan struct{}),
@@ -141,11 +143,7 @@ func (c *core) add(p *partition, offset int64) error {
 
 // start is the offset to begin at, and the newest.
 func (c *core) start(topic string, partition int32, offset int64) (start, newest int64, err error) {
-	newest, err = c.client.GetOffset(topic, partition, sarama.OffsetNewest)
-	if err != nil {
-		return 0, 0, err
-	}
-	oldest, err := c.client.GetOffset(topic, partition, sarama.OffsetOldest)
+	oldest, newest, err := c.ranges.find(topic, partition)
 	if err != nil {
 		return 0, 0, err
 	}

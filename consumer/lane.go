@@ -277,13 +277,8 @@ func (l *lane) offsets(list []outOfRange, at int64) (map[*partition]int64, error
 	}
 	found := make(map[*partition]int64, len(list))
 	for _, o := range list {
-		b := answer.GetBlock(o.partition.topic, o.partition.id)
-		switch {
-		case b == nil || b.Err != sarama.ErrNoError:
-		case r.Version >= 1:
-			found[o.partition] = b.Offset
-		case len(b.Offsets) == 1:
-			found[o.partition] = b.Offsets[0]
+		if offset, ok := listed(answer, o.partition.topic, o.partition.id); ok {
+			found[o.partition] = offset
 		}
 	}
 	return found, nil
