@@ -48,10 +48,11 @@ func throughput(ctx context.Context, o options, picked []client, addrs []string,
 			return all, err
 		}
 		res := throughputResult{s, make(map[string][]consumed)}
+		stuck := make(map[string]bool) // patience is long
 		for round := range o.rounds + 1 { // the first one only warms up
 			for i := range picked {
 				c := picked[(i+round)%len(picked)]
-				if c.tuned {
+				if c.tuned || stuck[c.Name] {
 					continue
 				}
 				if err := ctx.Err(); err != nil {
@@ -60,6 +61,7 @@ func throughput(ctx context.Context, o options, picked []client, addrs []string,
 				m, err := measure(task{Kind: "consume", Client: c.Name, Addrs: addrs, Topic: topic, Partitions: s.Partitions, Records: s.Records})
 				if err != nil {
 					report("%s: %s: %v", s, c.Name, err)
+					stuck[c.Name] = true
 					continue
 				}
 				if m.Wrong > 0 {

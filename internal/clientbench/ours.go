@@ -39,11 +39,15 @@ func startReader(addrs []string, topic string, partitions int, receive stall.Rec
 		reading.Wait()
 		_ = cl.Close()
 	}
+	errs := make([]error, partitions)
+	var adding sync.WaitGroup
 	for p := range int32(partitions) {
-		if err := r.Add(topic, p, sarama.OffsetOldest); err != nil {
-			stop()
-			return nil, err
-		}
+		adding.Go(func() { errs[p] = r.Add(topic, p, sarama.OffsetOldest) })
+	}
+	adding.Wait()
+	if err := errors.Join(errs...); err != nil {
+		stop()
+		return nil, err
 	}
 	for range loops {
 		reading.Go(func() {

@@ -20,32 +20,43 @@ func SaramaClient(name string, conf func() *sarama.Config, create func(sarama.Cl
 		if err != nil {
 			return nil, errors.Join(err, client.Close())
 		}
-		var reading sync.WaitGroup
-		var all []sarama.PartitionConsumer
+		var starting, reading sync.WaitGroup
+		started, errs := make([]sarama.PartitionConsumer, partitions), make([]error, partitions)
+		// All at once: sarama asks for their offsets on the connection on which it
+		// fetches, where each question waits for a fetch.
+		for p := range int32(partitions) {
+			starting.Go(func() {
+				pc, err := consumer.ConsumePartition(topic, p, sarama.OffsetOldest)
+				if err != nil {
+					errs[p] = err
+					return
+				}
+				started[p] = pc
+				reading.Go(func() {
+					for m := range pc.Messages() {
+						receive(p, m.Offset, m.Key, m.Value)
+					}
+				})
+				reading.Go(func() {
+					for range pc.Errors() { // they are no part of what is measured
+					}
+				})
+			})
+		}
+		starting.Wait()
 		stop := func() {
-			for _, p := range all {
-				p.AsyncClose()
+			for _, pc := range started {
+				if pc != nil {
+					pc.AsyncClose()
+				}
 			}
 			reading.Wait()
 			_ = consumer.Close() // what was read is judged, not how it ends
 			_ = client.Close()
 		}
-		for p := range int32(partitions) {
-			pc, err := consumer.ConsumePartition(topic, p, sarama.OffsetOldest)
-			if err != nil {
-				stop()
-				return nil, err
-			}
-			all = append(all, pc)
-			reading.Go(func() {
-				for m := range pc.Messages() {
-					receive(p, m.Offset, m.Key, m.Value)
-				}
-			})
-			reading.Go(func() {
-				for range pc.Errors() { // they are no part of what is measured
-				}
-			})
+		if err := errors.Join(errs...); err != nil {
+			stop()
+			return nil, err
 		}
 		return stop, nil
 	}}
