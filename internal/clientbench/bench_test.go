@@ -101,7 +101,7 @@ func TestMarkdown(t *testing.T) {
 		"| | kill | move |",
 		"| brokermap | 7 [9] | 1 [1] |",
 		"| sarama | 600 [700] | 2000 [2000] |",
-		"| *the writer's gap* | *110 [120]* | *10 [10]* |",
+		"| *the cluster's gap* | *110 [120]* | *10 [10]* |",
 		"a broker dies (3 trials)",
 		"| sarama | 43 | 1 | 0 | 0 |",
 		"with 3 faults, at most 5.0 s apart: map[kill:3]",

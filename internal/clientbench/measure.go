@@ -48,7 +48,7 @@ func throughput(ctx context.Context, o options, picked []client, addrs []string,
 			return all, err
 		}
 		res := throughputResult{s, make(map[string][]consumed)}
-		stuck := make(map[string]bool) // patience is long
+		stuck := make(map[string]bool)    // patience is long
 		for round := range o.rounds + 1 { // the first one only warms up
 			for i := range picked {
 				c := picked[(i+round)%len(picked)]

@@ -175,8 +175,8 @@ func (s *stallResults) of(fault string, client int, figure func(stall.Stall) tim
 }
 
 func (s *stallResults) write(b io.Writer) {
-	fmt.Fprint(b, "\n### Stalls\n\nMilliseconds: median [worst] of the trials. All clients consume 12 partitions side by side, of which each gets 200\nrecords a second. A partition's gap is the longest time between two of its records from the fault on; its excess is\nthe gap less that of the writer's acknowledgements, the floor: the cluster took no record in that time. "+
-		"`none` is\nthe control: what differs less than it says nothing.\n")
+	fmt.Fprint(b, "\n### Stalls\n\nMilliseconds: median [worst] of the trials. All clients consume 12 partitions side by side, of which each gets 200\nrecords a second. A partition's gap is the longest time between two of its records from the fault on; its excess is\nthe gap less the cluster's, the floor: the longest time in which none of its records became known to be in the log, by an\nacknowledgement to the writer or because any client was given it. "+
+		"`none` is the control: what differs less than it says\nnothing.\n")
 	s.tables(b)
 }
 
@@ -186,11 +186,9 @@ func (s *stallResults) tables(b io.Writer) {
 		n, _ := s.of(f.Name, -1, func(t stall.Stall) time.Duration { return t.Slowest })
 		fmt.Fprintf(b, "- `%s`: %s (%d trials)\n", f.Name, f.Does, len(n))
 	}
-	s.table(b, "The slowest partition's excess", "the writer's gap", func(t stall.Stall) time.Duration { return t.SlowestExcess }, func(t stall.Stall) time.Duration { return t.Slowest })
-	s.table(b, "The median partition's excess", "the writer's gap", func(t stall.Stall) time.Duration { return t.MedianExcess }, func(t stall.Stall) time.Duration { return t.Median })
-	fmt.Fprint(b, "\nWhat a client added for sure is less where an acknowledgement was lost with its connection, of which the writer hears\nlate: the excess, or the longest that a record came after its acknowledgement, whichever is less.\n")
-	s.table(b, "The slowest partition's own delay", "the writer's gap", func(t stall.Stall) time.Duration { return t.Own }, func(t stall.Stall) time.Duration { return t.Slowest })
-	s.table(b, "The worst excess of the partitions that the fault does not hit", "the writer's gap", func(t stall.Stall) time.Duration { return t.OthersExcess }, func(t stall.Stall) time.Duration { return t.Others })
+	s.table(b, "The slowest partition's excess", "the cluster's gap", func(t stall.Stall) time.Duration { return t.SlowestExcess }, func(t stall.Stall) time.Duration { return t.Slowest })
+	s.table(b, "The median partition's excess", "the cluster's gap", func(t stall.Stall) time.Duration { return t.MedianExcess }, func(t stall.Stall) time.Duration { return t.Median })
+	s.table(b, "The worst excess of the partitions that the fault does not hit", "the cluster's gap", func(t stall.Stall) time.Duration { return t.OthersExcess }, func(t stall.Stall) time.Duration { return t.Others })
 	fmt.Fprint(b, "\nOf all that was written each record was to be given once and in order:\n\n| client | given | lost | duplicated | reordered |\n|---|---|---|---|---|\n")
 	for i, t := range s.Tallies {
 		fmt.Fprintf(b, "| %s | %d | %d | %d | %d |\n", s.Clients[i], t.Received, t.Lost, t.Duplicated, t.Reordered)

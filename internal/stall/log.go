@@ -79,10 +79,13 @@ func (i *instants) mark(below int64, at time.Time) {
 	i.kept = append(i.kept, instant{below, at})
 }
 
+// forget forgets all but the last, from which the next gap begins.
 func (i *instants) forget() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.kept = i.kept[:0]
+	if n := len(i.kept); n > 0 {
+		i.kept = append(i.kept[:0], i.kept[n-1])
+	}
 }
 
 func (i *instants) all() []instant {
@@ -91,21 +94,22 @@ func (i *instants) all() []instant {
 	return slices.Clone(i.kept)
 }
 
-// latest returns the longest time from when records were acknowledged to when they
-// were given; to, for those that were not.
-func latest(acknowledged, given []instant, to time.Time) time.Duration {
-	longest := time.Duration(0)
-	for _, a := range acknowledged {
-		for len(given) > 0 && given[0].below < a.below {
-			given = given[1:]
+// frontier returns the gaps between the times at which some record of a partition
+// was first known to be in its log: to the writer, by an acknowledgement, or to any
+// client, which was given it. An acknowledgement that was lost with its connection
+// comes late, for a batch that others have long since.
+func frontier(sources ...[]instant) *Gaps {
+	all := slices.Concat(sources...)
+	slices.SortStableFunc(all, func(a, b instant) int { return a.at.Compare(b.at) })
+	var g Gaps
+	known := int64(0)
+	for _, i := range all {
+		if i.below > known {
+			known = i.below
+			g.Mark(i.at)
 		}
-		at := to
-		if len(given) > 0 {
-			at = given[0].at
-		}
-		longest = max(longest, at.Sub(a.at))
 	}
-	return longest
+	return &g
 }
 
 // Log is what one consumer was given of a topic that a [Writer] writes. Its

@@ -85,25 +85,33 @@ func TestGapsCountWhereTheyTouch(t *testing.T) {
 	}
 }
 
-func TestLatestIsTheLongestWayOfARecord(t *testing.T) {
+func TestFrontierIsWhatAnybodyKnows(t *testing.T) {
 	zero := time.Now()
 	at := func(below int64, ms int) instant {
 		return instant{below, zero.Add(time.Duration(ms) * time.Millisecond)}
 	}
 	for name, c := range map[string]struct {
 		acknowledged, given []instant
-		want                int
+		want                int // the longest gap until 100
 	}{
-		"one by one":         {[]instant{at(5, 10), at(10, 20)}, []instant{at(1, 11), at(5, 14), at(10, 21)}, 4},
-		"not given":          {[]instant{at(5, 10), at(10, 40)}, []instant{at(5, 12)}, 60},
-		"before it is known": {[]instant{at(5, 50)}, []instant{at(5, 10)}, 0},
-		"with what follows":  {[]instant{at(5, 10), at(10, 20)}, []instant{at(4, 11), at(10, 35)}, 25},
-		"nothing":            {nil, []instant{at(5, 10)}, 0},
+		"acknowledged first":     {[]instant{at(5, 10), at(10, 40), at(15, 95)}, []instant{at(5, 11), at(10, 90), at(15, 96)}, 55},
+		"given first":            {[]instant{at(5, 10), at(10, 60), at(15, 90)}, []instant{at(5, 11), at(10, 20), at(15, 91)}, 70},
+		"known twice":            {[]instant{at(5, 10), at(10, 99)}, []instant{at(5, 50), at(10, 100)}, 89},
+		"nobody was given it":    {[]instant{at(5, 10), at(10, 40), at(15, 80)}, nil, 40},
+		"nothing more came":      {[]instant{at(5, 10)}, []instant{at(4, 11), at(5, 12)}, 90},
+		"acknowledgements split": {[]instant{at(5, 10), at(10, 50), at(15, 90)}, []instant{at(10, 12), at(15, 92)}, 78},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := latest(c.acknowledged, c.given, zero.Add(100*time.Millisecond)); got != time.Duration(c.want)*time.Millisecond {
+			got := frontier(c.acknowledged, c.given).Longest(zero, zero.Add(100*time.Millisecond))
+			if got != time.Duration(c.want)*time.Millisecond {
 				t.Errorf("%v, want %d ms", got, c.want)
 			}
 		})
+	}
+	i := &instants{}
+	i.mark(5, zero)
+	i.mark(10, zero)
+	if i.forget(); len(i.all()) != 1 || i.all()[0].below != 10 {
+		t.Errorf("forgotten, it keeps %v, want the last", i.all())
 	}
 }

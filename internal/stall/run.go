@@ -42,24 +42,19 @@ type Trial struct {
 	Fault  Fault
 	Broker int32
 	Hit    []int32 // the partitions that it hits
-	Floor  Stall   // of the writer
+	Floor  Stall   // of the cluster
 	Stalls []Stall // of each client
 }
 
-// Stall is what a fault did to one client, or to the writer. A gap is the longest
-// time between two records of a partition, from the fault on; its excess is what
-// the writer's gap of the same partition does not account for.
+// Stall is what a fault did to one client, or to the cluster. A gap is the longest
+// time between two records of a partition, from the fault on: for the cluster, the
+// time in which none became known to be in the log, to the writer or to any client.
+// A client's excess is what the cluster's gap of the same partition does not account
+// for.
 type Stall struct {
 	Slowest, Median             time.Duration // gap of the partitions hit
 	SlowestExcess, MedianExcess time.Duration
 	Others, OthersExcess        time.Duration // the worst of the partitions not hit
-	// Own and OthersOwn are the worst of what a client added for sure, of the
-	// partitions hit and of the others: the excess, or how long after its
-	// acknowledgement a record was given at the most, whichever is less. Of an
-	// acknowledgement that was lost with its connection the writer hears late, so that
-	// its gap is shorter than the cluster's; and what was acknowledged just before a
-	// leader was gone may be readable only when the next one has found followers.
-	Own, OthersOwn time.Duration
 	// Unfinished says that some partition came to nothing more, for a minute.
 	Unfinished bool
 }
@@ -183,9 +178,18 @@ func (r *runner) trial(ctx context.Context, round int, f Fault, broker int32) (T
 	if err != nil {
 		return t, err
 	}
-	t.Floor = r.evaluate(t.Hit, from, to, r.writer.Gaps, func(int32) []instant { return nil })
+	floors := make([]*Gaps, r.Partitions)
+	for p := range floors {
+		known := [][]instant{r.writer.acks[p].all()}
+		for _, l := range r.logs {
+			known = append(known, l.partitions[p].given.all())
+		}
+		floors[p] = frontier(known...)
+	}
+	floor := func(p int32) *Gaps { return floors[p] }
+	t.Floor = evaluate(t.Hit, from, to, r.Partitions, floor, floor)
 	for i, l := range r.logs {
-		s := r.evaluate(t.Hit, from, to, l.Gaps, func(p int32) []instant { return l.partitions[p].given.all() })
+		s := evaluate(t.Hit, from, to, r.Partitions, l.Gaps, floor)
 		s.Unfinished = late[i]
 		t.Stalls = append(t.Stalls, s)
 	}
@@ -210,18 +214,16 @@ func (r *runner) awaitAll(ctx context.Context, since time.Time) []bool {
 	return late
 }
 
-func (r *runner) evaluate(hit []int32, from, to time.Time, gaps func(int32) *Gaps, given func(int32) []instant) Stall {
+func evaluate(hit []int32, from, to time.Time, partitions int, gaps, floor func(int32) *Gaps) Stall {
 	var s Stall
 	var of, excess []time.Duration
-	for p := range int32(r.Partitions) {
+	for p := range int32(partitions) {
 		g := gaps(p).Longest(from, to)
-		e := g - r.writer.Gaps(p).Longest(from, to)
-		own := min(e, latest(r.writer.acks[p].all(), given(p), to))
+		e := g - floor(p).Longest(from, to)
 		if !slices.Contains(hit, p) {
-			s.Others, s.OthersExcess, s.OthersOwn = max(s.Others, g), max(s.OthersExcess, e), max(s.OthersOwn, own)
+			s.Others, s.OthersExcess = max(s.Others, g), max(s.OthersExcess, e)
 			continue
 		}
-		s.Own = max(s.Own, own)
 		of, excess = append(of, g), append(excess, e)
 	}
 	if len(of) > 0 {

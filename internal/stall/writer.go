@@ -38,8 +38,7 @@ type Writer struct {
 	cancel  context.CancelFunc
 	working sync.WaitGroup
 	lanes   []*lane
-	gaps    []Gaps // between acknowledgements, by partition
-	acks    []instants
+	acks    []instants // by partition
 }
 
 // lane is one partition's.
@@ -83,7 +82,7 @@ func StartWriter(ctx context.Context, cfg WriterConfig) (*Writer, error) {
 			cfg.Partitions, cfg.Tick, cfg.Batch, cfg.Size, headSize)
 	}
 	running, cancel := context.WithCancel(context.Background())
-	w := &Writer{cfg: cfg, cancel: cancel, gaps: make([]Gaps, cfg.Partitions), acks: make([]instants, cfg.Partitions)}
+	w := &Writer{cfg: cfg, cancel: cancel, acks: make([]instants, cfg.Partitions)}
 	for p := range cfg.Partitions {
 		w.lanes = append(w.lanes, &lane{partition: int32(p)})
 	}
@@ -126,13 +125,9 @@ func (w *Writer) Acknowledged(partition int32) int64 {
 	return w.lanes[partition].acknowledged.Load()
 }
 
-// Gaps returns the gaps between a partition's acknowledgements.
-func (w *Writer) Gaps(partition int32) *Gaps { return &w.gaps[partition] }
-
 // Forget forgets when records were acknowledged.
 func (w *Writer) Forget() {
-	for p := range w.gaps {
-		w.gaps[p].Forget()
+	for p := range w.acks {
 		w.acks[p].forget()
 	}
 }
@@ -294,9 +289,7 @@ func (w *Writer) write(ctx context.Context, l *lane) {
 		}
 		sequence += int64(w.cfg.Batch)
 		l.acknowledged.Store(sequence)
-		now = time.Now()
-		w.gaps[l.partition].Mark(now)
-		w.acks[l.partition].mark(sequence, now)
+		w.acks[l.partition].mark(sequence, time.Now())
 	}
 }
 
