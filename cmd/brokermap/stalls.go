@@ -40,8 +40,8 @@ records from each client. A round takes about a minute and a half.
   -json              print one JSON object, with all trials
 
 A stall is the longest time between two records of a partition, from the fault on;
-what is printed is the stall of the slowest partition less that of its writer: in
-that time the cluster took nothing. The control is none: what differs less from
+what is printed is the stall of the slowest partition less the cluster's own, in
+which nothing came to be in the log. The control is none: what differs less from
 another client than it, says nothing.
 
 exit status: 0 each client was given each record once and in order; 1 one was not;
@@ -176,7 +176,7 @@ func (o *chaosOptions) bed(ctx context.Context, say func(string, ...any)) (kafka
 
 // line tells of one trial.
 func (o *chaosOptions) line(t stall.Trial) string {
-	text := fmt.Sprintf("round %d, %s: %s; the writer stalled for %d ms", t.Round+1, t.Fault.Name, t.Fault.Does, t.Floor.Slowest.Milliseconds())
+	text := fmt.Sprintf("round %d, %s: %s; the cluster stalled for %d ms", t.Round+1, t.Fault.Name, t.Fault.Does, t.Floor.Slowest.Milliseconds())
 	for i, s := range t.Stalls {
 		text += fmt.Sprintf(", %s for %+d ms", o.clients[i].Name, s.SlowestExcess.Milliseconds())
 		if s.Unfinished {
@@ -190,11 +190,11 @@ func (o *chaosOptions) line(t stall.Trial) string {
 func (o *chaosOptions) writeText(w io.Writer, res stall.Result) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	row := func(cells ...string) { _, _ = fmt.Fprintln(t, strings.Join(cells, "\t")) }
-	header := []string{"FAULT", "WRITER"}
+	header := []string{"FAULT", "CLUSTER"}
 	for _, c := range o.clients {
 		header = append(header, strings.ToUpper(c.Name))
 	}
-	_, _ = fmt.Fprintln(w, "Stalls of the slowest partition in ms, the clients' beyond the writer's; median [worst]")
+	_, _ = fmt.Fprintln(w, "Stalls of the slowest partition in ms, the clients' beyond the cluster's own; median [worst]")
 	row(header...)
 	for _, f := range o.faults {
 		var floor []time.Duration
@@ -241,10 +241,10 @@ type (
 		Records map[string]tallyJSON `json:"records"` // by client
 	}
 	trialJSON struct {
-		Fault  string           `json:"fault"`
-		Broker int32            `json:"broker"`
-		Writer int64            `json:"writer"`
-		Beyond map[string]int64 `json:"beyond"` // the writer's, by client
+		Fault   string           `json:"fault"`
+		Broker  int32            `json:"broker"`
+		Cluster int64            `json:"cluster"`
+		Beyond  map[string]int64 `json:"beyond"` // the cluster's, by client
 	}
 	tallyJSON struct {
 		Received   int64 `json:"received"`
@@ -257,7 +257,7 @@ type (
 func (o *chaosOptions) writeJSON(w io.Writer, res stall.Result) error {
 	j := chaosJSON{Trials: []trialJSON{}, Records: make(map[string]tallyJSON)}
 	for _, t := range res.Trials {
-		trial := trialJSON{Fault: t.Fault.Name, Broker: t.Broker, Writer: t.Floor.Slowest.Milliseconds(), Beyond: make(map[string]int64)}
+		trial := trialJSON{Fault: t.Fault.Name, Broker: t.Broker, Cluster: t.Floor.Slowest.Milliseconds(), Beyond: make(map[string]int64)}
 		for i, s := range t.Stalls {
 			trial.Beyond[o.clients[i].Name] = s.SlowestExcess.Milliseconds()
 		}

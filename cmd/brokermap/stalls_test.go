@@ -17,7 +17,7 @@ func TestChaosOnEmbeddedCluster(t *testing.T) {
 	if err := json.Unmarshal([]byte(stdout), &got); err != nil || status != 0 {
 		t.Fatalf("status %d, stdout %q (%v), stderr %q", status, stdout, err, stderr)
 	}
-	if len(got.Trials) != 1 || got.Trials[0].Fault != "drop" || len(got.Trials[0].Beyond) != 2 || got.Trials[0].Writer <= 0 {
+	if len(got.Trials) != 1 || got.Trials[0].Fault != "drop" || len(got.Trials[0].Beyond) != 2 || got.Trials[0].Cluster <= 0 {
 		t.Errorf("trials are %+v", got.Trials)
 	}
 	for _, client := range []string{"brokermap", "sarama-tuned"} {
@@ -69,8 +69,8 @@ func TestChaosTable(t *testing.T) {
 		Trials:  []stall.Trial{trial(0, 10, 1, 2000), trial(1, 1500, -3, 700), trial(0, 30, 3, 2100), trial(0, 20, 2, 1900)},
 		Tallies: []stall.Tally{{Received: 9}, {Received: 8, Lost: 1}},
 	})
-	want := `Stalls of the slowest partition in ms, the clients' beyond the writer's; median [worst]
-FAULT  WRITER       BROKERMAP  SARAMA
+	want := `Stalls of the slowest partition in ms, the clients' beyond the cluster's own; median [worst]
+FAULT  CLUSTER      BROKERMAP  SARAMA
 move   20 [30]      2 [3]      2000 [2100]
 kill   1500 [1500]  -3 [-3]    700 [700]
 brokermap: 9 records, 0 lost, 0 duplicated, 0 out of order

@@ -98,7 +98,7 @@ func throughputBars(cluster string, shapes []throughputResult) []bars {
 }
 
 func stallBars(cluster string, s *stallResults) bars {
-	b := bars{title: "Stall beyond the writer's, slowest partition, median, " + cluster, unit: "ms", log: true, clients: s.Clients}
+	b := bars{title: "Stall beyond the cluster's, slowest partition, median, " + cluster, unit: "ms", log: true, clients: s.Clients}
 	for _, f := range s.faults() {
 		b.labels = append(b.labels, f.Name)
 	}
