@@ -1,10 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/brokermap/brokermap/internal/kafkatest"
@@ -97,7 +97,7 @@ func unread(c stall.Client, partitions []int32) stall.Client {
 	return c
 }
 
-func writeIsolation(b io.Writer, all []isolationResult) {
+func writeIsolation(b *bytes.Buffer, all []isolationResult) {
 	fmt.Fprintf(b, "\n### Latency of the others\n\nAs above, of the eight partitions that broker 0 does not lead, while something befalls the four that it leads; p50, p99\nand worst in ms, medians of the rounds.\n\n")
 	for _, what := range befalls {
 		fmt.Fprintf(b, "- `%s`: %s\n", what.name, what.does)

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -80,7 +79,7 @@ func order[T any](rounds map[string]T) []string {
 	return names
 }
 
-func (t throughputResult) write(b io.Writer) {
+func (t throughputResult) write(b *bytes.Buffer) {
 	fmt.Fprintf(b, "\n### Throughput: %d records of %s\n\n", t.Shape.Records, t.Shape)
 	fmt.Fprint(b, "Medians. From before the client is made to its last record; CPU time is the whole process's, memory its peak less\nwhat it had before; allocated is what Go allocated.\n\n")
 	fmt.Fprint(b, "| client | records/s | of sarama's | CPU a record | of sarama's | of franz-go's | memory | allocated a record |\n|---|---|---|---|---|---|---|---|\n")
@@ -124,7 +123,7 @@ func ratio(a, b float64) string {
 	return fmt.Sprintf("%.2fx", a/b)
 }
 
-func (l latencyResult) write(b io.Writer) {
+func (l latencyResult) write(b *bytes.Buffer) {
 	fmt.Fprintf(b, "\n### Latency: %d records a second of 100 B, %d partitions\n\n", l.Rate, latencyPartitions)
 	fmt.Fprint(b, "From when a record is made to when the client hands it out, with acks=1 and no linger; medians of the rounds.\n\n| client | p50 | p99 | worst |\n|---|---|---|---|\n")
 	for _, name := range order(l.Rounds) {
@@ -140,7 +139,7 @@ func (l latencyResult) write(b io.Writer) {
 	}
 }
 
-func writeStorm(b io.Writer, all []stormResult) {
+func writeStorm(b *bytes.Buffer, all []stormResult) {
 	fmt.Fprintf(b, "\n### %d partitions moved at once\n\nRequests in the %v after it.\n\n| client | Metadata | for offsets | Fetch |\n|---|---|---|---|\n", stormPartitions, stormWatch)
 	for _, r := range all {
 		fmt.Fprintf(b, "| %s | %d | %d | %d |\n", r.Client, r.Metadata, r.Offsets, r.Fetches)
@@ -174,13 +173,13 @@ func (s *stallResults) of(fault string, client int, figure func(stall.Stall) tim
 	return values, unfinished
 }
 
-func (s *stallResults) write(b io.Writer) {
+func (s *stallResults) write(b *bytes.Buffer) {
 	fmt.Fprint(b, "\n### Stalls\n\nMilliseconds: median [worst] of the trials. All clients consume 12 partitions side by side, of which each gets 200\nrecords a second. A partition's gap is the longest time between two of its records from the fault on; its excess is\nthe gap less the cluster's, the floor: the longest time in which none of its records became known to be in the log, by an\nacknowledgement to the writer or because any client was given it. "+
 		"`none` is the control: what differs less than it says\nnothing.\n")
 	s.tables(b)
 }
 
-func (s *stallResults) tables(b io.Writer) {
+func (s *stallResults) tables(b *bytes.Buffer) {
 	fmt.Fprintln(b)
 	for _, f := range s.faults() {
 		n, _ := s.of(f.Name, -1, func(t stall.Stall) time.Duration { return t.Slowest })
@@ -195,7 +194,7 @@ func (s *stallResults) tables(b io.Writer) {
 	}
 }
 
-func (s *stallResults) table(b io.Writer, title, floor string, figure, floorFigure func(stall.Stall) time.Duration) {
+func (s *stallResults) table(b *bytes.Buffer, title, floor string, figure, floorFigure func(stall.Stall) time.Duration) {
 	fmt.Fprintf(b, "\n%s:\n\n|", title)
 	for _, f := range s.faults() {
 		fmt.Fprintf(b, " | %s", f.Name)
@@ -228,7 +227,7 @@ func milliseconds(values []time.Duration) string {
 	return strconv.FormatInt(median(values).Milliseconds(), 10) + " [" + strconv.FormatInt(slices.Max(values).Milliseconds(), 10) + "]"
 }
 
-func (s *soakResult) write(b io.Writer) {
+func (s *soakResult) write(b *bytes.Buffer) {
 	n := 0
 	for _, k := range s.Faults {
 		n += k
