@@ -295,7 +295,14 @@ func TestThrottlingIsHeeded(t *testing.T) {
 	})
 	c := open(t, client, Config{})
 	pc := consume(t, c, 0, sarama.OffsetOldest)
-	wantQuiet(t, pc, 100*time.Millisecond)
+	for fetches.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	for range 10 { // the other connection has the same quota
+		wantQuiet(t, pc, 10*time.Millisecond)
+		pc.Pause()
+		pc.Resume() // which nudges both
+	}
 	if n := fetches.Load(); n != 1 {
 		t.Errorf("%d fetches", n)
 	}

@@ -22,6 +22,9 @@ func (f *fetcher) deliver(l *lane, list []asked, a *answer) (understood bool) {
 	}
 	var moved []mapper.Worker
 	f.mu.Lock()
+	if a.throttle > 0 {
+		f.throttled = time.Now().Add(a.throttle)
+	}
 	for _, x := range list {
 		p, s := x.partition, x.subscription
 		if s.lane == l {

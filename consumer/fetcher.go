@@ -34,6 +34,7 @@ type fetcher struct {
 
 	mu            sync.Mutex
 	subscriptions map[*partition]*subscription // those that are fetched for
+	throttled     time.Time                    // until then the broker's quota wants no fetch, on either lane
 }
 
 var fetchers atomic.Int64 // for serial
@@ -149,13 +150,17 @@ const shortWait = 10 * time.Millisecond
 const behindPause = 5 * time.Millisecond
 
 // gather says what l is to fetch, and for how long it may be parked. It returns
-// nothing where the other lane does that, or will.
+// nothing where the other lane does that, or will, and where the broker's quota is
+// used up: then with how long l must rest.
 func (f *fetcher) gather(l *lane, into []asked) ([]asked, time.Duration) {
 	first, second := f.lanes[0], f.lanes[1]
 	into = into[:0]
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	l.busy, l.dialing = false, false
+	if rest := time.Until(f.throttled); rest > 0 {
+		return into, rest
+	}
 	wait := f.core.conf.Consumer.MaxWaitTime
 	switch {
 	case l == first && second.busy:
@@ -165,9 +170,10 @@ func (f *fetcher) gather(l *lane, into []asked) ([]asked, time.Duration) {
 	case l == second:
 		wait = min(wait, shortWait)
 	}
-	into = f.claim(l, into)
-	l.busy = len(into) > 0
-	l.dialing = l.busy && !l.connected
+	if into = f.claim(l, into); len(into) == 0 {
+		return into, 0
+	}
+	l.busy, l.dialing = true, !l.connected
 	return into, wait
 }
 

@@ -78,6 +78,10 @@ func (l *lane) run() {
 		}
 		var wait time.Duration
 		if list, wait = f.gather(l, list); len(list) == 0 {
+			if wait > 0 {
+				l.rest(wait)
+				continue
+			}
 			if l == f.lanes[1] {
 				f.lanes[0].nudge() // it may wait for what this one had
 			}
@@ -112,7 +116,6 @@ func (l *lane) run() {
 				l.pass = true
 			}
 			clear(a.blocks) // the records are others'
-			l.rest(a.throttle)
 		}
 		if len(l.out) > 0 {
 			l.confirm()
@@ -123,9 +126,6 @@ func (l *lane) run() {
 // rest waits for as long as a broker's quota wants. sarama would wait too, but not
 // be interrupted.
 func (l *lane) rest(d time.Duration) {
-	if d <= 0 {
-		return
-	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
