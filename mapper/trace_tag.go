@@ -106,6 +106,9 @@ func (t *tracer) looked(e *workerEntry) {
 	if t.file == nil {
 		return
 	}
+	if e.Value.word.Load()&retiredBit != 0 && t.l.m.workers.Find(e.Key()) != nil {
+		return // a late hint of an entry that another one has replaced: it changes nothing
+	}
 	name := t.name(e.Key())
 	if id := *e.Value.handle(); id != noHandle {
 		for int(id) >= len(t.owner) {
