@@ -96,9 +96,15 @@ func (c *chaos) spawn(conn *sarama.Broker) mapper.Executor {
 		if e := c.anyExecutor(r); e != nil {
 			e.again.Add(1) // it may have stopped in time to be returned again
 			c.lock(func() {
-				if e.of != conn {
-					e.stray = true // it may from now on exist for another connection
-				} else if !e.stray {
+				switch {
+				case e.of != conn:
+					// It may from now on exist for another connection, and no more for
+					// its own: the mapper may see this one before the one that made it.
+					e.stray = true
+					if c.exist[e.of] == e {
+						delete(c.exist, e.of)
+					}
+				case !e.stray:
 					c.exist[conn] = e
 				}
 			})
