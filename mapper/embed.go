@@ -39,7 +39,7 @@ type slotted interface{ slot() *Slot }
 
 // find returns the entry of w, or nil if there is none.
 func (m *T) find(w Worker) *workerEntry {
-	if e := m.slotOf(w).hint(m.token); e != nil {
+	if e := m.slotOf(&w).hint(m.token); e != nil {
 		return e
 	}
 	return m.workers.Find(w)
@@ -57,13 +57,15 @@ func (s *Slot) hint(t *token) *workerEntry {
 }
 
 // A home is the type of the workers whose Slots a mapper uses, and where in them
-// the Slot is: the interface word of the type, and the offset in the bits above.
+// the Slot is.
 type home struct {
-	_    atomicx.Align64
-	word atomicx.Uint64
+	_      atomicx.Align64
+	typ    atomicx.Uint64 // the interface word of the type; 0 before there is one, else noType
+	offset uintptr        // set before typ is
 }
 
-const offsetShift = 48
+// noType is what no interface word is equal to, but that of nil.
+const noType = 1
 
 // ifaceWords is the layout of an interface value that holds a pointer.
 type ifaceWords struct {
@@ -71,25 +73,27 @@ type ifaceWords struct {
 	data unsafe.Pointer
 }
 
-// slotOf returns the Slot of w, or nil if w is not of the home type.
-func (m *T) slotOf(w Worker) *Slot {
-	h, v := m.home.word.Load(), (*ifaceWords)(unsafe.Pointer(&w))
-	if uint64(v.typ) != h&(1<<offsetShift-1) || v.data == nil {
+// slotOf returns the Slot of *w, or nil if *w is not of the home type. It takes a
+// pointer so that its callers, where it is inlined, need no copy of the worker.
+func (m *T) slotOf(w *Worker) *Slot {
+	v := (*ifaceWords)(unsafe.Pointer(w))
+	if uint64(v.typ) != m.home.typ.Load() || v.data == nil {
 		return nil
 	}
-	return (*Slot)(unsafe.Add(v.data, h>>offsetShift))
+	return (*Slot)(unsafe.Add(v.data, m.home.offset))
 }
 
 // offered returns the Slot of w, whose type becomes the home type if it can be
 // and there is none yet.
 func (m *T) offered(w Worker) *Slot {
-	if m.home.word.Load() == 0 {
+	if m.home.typ.Load() == 0 {
 		m.home.settle(w)
 	}
-	return m.slotOf(w)
+	return m.slotOf(&w)
 }
 
-// settle makes the type of w the home type, if it can be.
+// settle makes the type of w the home type, if it can be. While one caller is at
+// it, or should it never get to the end, all workers are looked up.
 func (h *home) settle(w Worker) {
 	if _, ok := w.(slotted); !ok {
 		return
@@ -111,9 +115,9 @@ func (h *home) settle(w Worker) {
 		offset += t.Field(i).Offset
 		t = t.Field(i).Type
 	}
-	typ := uint64((*ifaceWords)(unsafe.Pointer(&w)).typ)
-	if typ>>offsetShift == 0 && offset < 1<<(64-offsetShift) {
-		h.word.CompareAndSwap(0, uint64(offset)<<offsetShift|typ)
+	if h.typ.CompareAndSwap(0, noType) {
+		h.offset = offset
+		h.typ.Store(uint64((*ifaceWords)(unsafe.Pointer(&w)).typ))
 	}
 }
 

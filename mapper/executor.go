@@ -141,17 +141,16 @@ func (m *T) Acquire(w Worker) (Lease, bool) {
 }
 
 func (m *T) acquire(w Worker) (Lease, bool) {
-	e := m.slotOf(w).hint(m.token) // not find: a call less
+	e := m.slotOf(&w).hint(m.token) // not find: a call less
 	if e == nil {
 		if e = m.workers.Find(w); e == nil {
 			return Lease{}, false
 		}
 	}
-	s := &e.Value
 	for {
-		w := s.word.Load()
-		x := s.executor.Load()
-		if w&sentBit == 0 || x == nil {
+		before := e.Value.word.Load()
+		x := e.Value.executor.Load()
+		if before&sentBit == 0 || x == nil {
 			return Lease{}, false
 		}
 		if !x.Value.leases.TryRetain() {
@@ -159,7 +158,7 @@ func (m *T) acquire(w Worker) (Lease, bool) {
 			// closes it before that is to be seen here.
 			continue
 		}
-		if sentTo(s.word.Load()) != sentTo(w) {
+		if !sameLife(before, e.Value.word.Load()) {
 			Lease{m: m, x: x}.release() // x may be another life's
 			return Lease{}, false
 		}

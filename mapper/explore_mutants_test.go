@@ -45,8 +45,8 @@ func TestExploreMutants(t *testing.T) {
 	}, {
 		Name: "a lease is not looked at again",
 		File: "executor.go",
-		Old:  "if sentTo(s.word.Load()) != sentTo(w) {",
-		New:  "if sentTo(w) != sentTo(w) {",
+		Old:  "if !sameLife(before, e.Value.word.Load()) {",
+		New:  "if !sameLife(before, before) {",
 	}, {
 		Name: "a stop tells nobody",
 		File: "notify.go",

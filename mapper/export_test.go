@@ -2,7 +2,7 @@ package mapper
 
 // LookWorkersUp has m do without the Slots of its workers, from before it has
 // met any.
-func (m *T) LookWorkersUp() { m.home.word.Store(1) } // no type's
+func (m *T) LookWorkersUp() { m.home.typ.Store(noType) }
 
 // CloseGate is what Stop does first: from then on nobody begins a life. The
 // mapper's goroutine is not told.

@@ -211,9 +211,9 @@ func (s *slot) markSent(l *life) bool {
 	}
 }
 
-// sentTo returns the word's part that tells lives apart, with the bits that say
-// whether the life is on and was sent an executor.
-func sentTo(word uint64) uint64 { return word & (math.MaxUint32<<epochShift | aliveBit | sentBit) }
+// sameLife reports whether two words are of one life, which is on in both or in
+// neither, and was sent an executor in both or in neither.
+func sameLife(a, b uint64) bool { return (a^b)&(math.MaxUint32<<epochShift|aliveBit|sentBit) == 0 }
 
 // gate counts the lives that have begun and not ended, and closes for new ones.
 type gate struct {

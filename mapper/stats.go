@@ -155,7 +155,7 @@ func (m *T) Snapshot() []Assignment {
 		}
 		seen[e] = struct{}{}
 		row := Assignment{Worker: e.Key(), Pending: w&triggerMask != 0}
-		if x != nil && w&sentBit != 0 && sentTo(w) == sentTo(before) {
+		if x != nil && w&sentBit != 0 && sameLife(before, w) {
 			row.Executor, row.BrokerConn = x.Key(), x.Value.conn
 		}
 		rows = append(rows, row)
