@@ -16,14 +16,15 @@ import (
 // core is what a Consumer and a Reader have in common: the partitions that are
 // consumed, the mapper, and what resolves and fetches for it.
 type core struct {
-	client  sarama.Client
-	conf    *sarama.Config
-	cfg     Config
-	cluster *brokers.Cluster
-	leaders *brokers.Leaders
-	mapper  *mapper.T
-	ranges  ranges
-	buffers *buffers // of a Reader, nil where messages keep their memory
+	client   sarama.Client
+	conf     *sarama.Config
+	cfg      Config
+	cluster  *brokers.Cluster
+	leaders  *brokers.Leaders
+	mapper   *mapper.T
+	ranges   ranges
+	buffers  *buffers // of a Reader, nil where messages keep their memory
+	standbys standbys
 
 	mu       sync.Mutex
 	children map[topicPartition]*partition
@@ -59,6 +60,7 @@ func newCore(client sarama.Client, cfg Config) (*core, error) {
 		fetched:  make(map[int32]*atomic.Int64),
 		closing:  make(chan struct{}),
 	}
+	c.standbys.core = c
 	c.cluster = brokers.NewCluster(c.conf, c.seeds)
 	c.leaders = brokers.NewLeaders(brokers.LeadersConfig{Cluster: c.cluster, Spawn: c.spawn, Check: c.check, Addr: c.addr, Moved: c.moved})
 	c.mapper, err = mapper.Spawn(mapper.Config{Backoff: cfg.Backoff, Logger: cfg.Logger}, c.leaders)
@@ -163,7 +165,21 @@ func (c *core) remove(p *partition) {
 	c.mapper.OnWorkerStopped(p)
 	c.mu.Lock()
 	delete(c.children, topicPartition{p.topic, p.id})
+	none := len(c.children) == 0
 	c.mu.Unlock()
+	if none {
+		c.standbys.drop()
+	}
+}
+
+// any returns one of the partitions that are consumed, or nil.
+func (c *core) any() *partition {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.children {
+		return p
+	}
+	return nil
 }
 
 // child returns the partition that is consumed, or nil.
@@ -257,6 +273,7 @@ func (c *core) close() {
 	c.each((*partition).asyncClose)
 	c.each(func(p *partition) { <-p.done })
 	c.mapper.Stop()
+	c.standbys.close() // the last fetchers have begun some
 	c.leaders.Close()
 	c.cluster.Close()
 }

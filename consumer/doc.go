@@ -7,7 +7,9 @@
 // not read is left out, and delays nobody. When a leader moves, a connection drops
 // or a broker stops answering, the partitions that it concerns are resolved at
 // once, all of them with one metadata request, and go on at the offset where they
-// were: nothing is lost, repeated or reordered.
+// were: nothing is lost, repeated or reordered. To a broker that leads nothing any
+// more two connections are kept, or tried for, for five minutes: it may be one that
+// restarts.
 //
 // [NewReader] consumes many partitions in batches, for those who want the speed.
 package consumer

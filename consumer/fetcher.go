@@ -59,8 +59,13 @@ func newFetcher(c *core, conn *sarama.Broker, broker int32) *fetcher {
 		stopping:      make(chan struct{}),
 		subscriptions: make(map[*partition]*subscription),
 	}
-	f.lanes[0] = newLane(f, conn)
-	f.lanes[1] = newLane(f, sarama.NewBroker(conn.Addr()))
+	links, ready := c.standbys.take(f.node())
+	if !ready {
+		links = [2]*link{newLink(c, conn), newLink(c, sarama.NewBroker(conn.Addr()))}
+	}
+	for i, k := range links {
+		f.lanes[i] = newLane(f, k)
+	}
 	f.again = time.AfterFunc(time.Hour, f.nudge)
 	f.again.Stop()
 	return f
@@ -89,7 +94,10 @@ func (f *fetcher) Stop() {
 	}
 	f.running.Wait()
 	f.again.Stop()
+	f.core.standbys.begin(f.node())
 }
+
+func (f *fetcher) node() node { return node{f.broker, f.conn.Addr()} }
 
 // subscribe has a partition fetched from a position, in a leader epoch. What comes
 // goes into the partition's chunks until release.
@@ -151,54 +159,78 @@ const behindPause = 5 * time.Millisecond
 
 // gather says what l is to fetch, and for how long it may be parked. It returns
 // nothing where the other lane does that, or will, and where the broker's quota is
-// used up: then with how long l must rest.
-func (f *fetcher) gather(l *lane, into []asked) ([]asked, time.Duration) {
+// used up: then with how long l must rest. With dial l is to connect first, and to
+// ask again then: until that is done the other lane fetches what it can.
+func (f *fetcher) gather(l *lane, into []asked) (list []asked, wait time.Duration, dial bool) {
 	first, second := f.lanes[0], f.lanes[1]
 	into = into[:0]
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	l.busy, l.dialing = false, false
 	if rest := time.Until(f.throttled); rest > 0 {
-		return into, rest
+		return into, rest, false
 	}
-	wait := f.core.conf.Consumer.MaxWaitTime
+	wait = f.core.conf.Consumer.MaxWaitTime
 	switch {
-	case l == first && second.busy:
-		return into, 0
+	case l == first && second.busy && !second.dialing:
+		return into, 0, false
 	case l == second && (!first.busy || first.dialing && !l.connected):
-		return into, 0
+		return into, 0, false
 	case l == second:
 		wait = min(wait, shortWait)
 	}
-	if into = f.claim(l, into); len(into) == 0 {
-		return into, 0
+	if !l.connected {
+		l.dialing = f.wanting()
+		l.busy = l.dialing
+		return into, 0, l.dialing
 	}
-	l.busy, l.dialing = true, !l.connected
-	return into, wait
+	if into = f.claim(l, into); len(into) == 0 {
+		return into, 0, false
+	}
+	l.busy = true
+	return into, wait, false
 }
 
-// dialed says that l, which was dialing, is done with that, and returns what it is
-// to fetch: list, and what has come meanwhile.
-func (f *fetcher) dialed(l *lane, list []asked, connected bool) []asked {
+// dialed says that l, which was dialing, is connected.
+func (f *fetcher) dialed(l *lane) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	l.dialing, l.connected = false, connected
-	return f.claim(l, list)
+	l.connected = true
+}
+
+// wanting says that there is something to fetch. It must be called with mu held.
+func (f *fetcher) wanting() bool {
+	for p, s := range f.subscriptions {
+		if f.wants(p, s) {
+			return true
+		}
+	}
+	return false
+}
+
+// wants says that a subscription is to be fetched for, and nobody does. It must be
+// called with mu held.
+func (f *fetcher) wants(p *partition, s *subscription) bool {
+	return s.lane == nil && !p.paused.Load() && len(p.chunks) < cap(p.chunks) && (s.until.IsZero() || !time.Now().Before(s.until))
 }
 
 // claim appends what nobody is fetching. It must be called with mu held.
 func (f *fetcher) claim(l *lane, into []asked) []asked {
 	for p, s := range f.subscriptions {
-		if s.lane != nil || p.paused.Load() || len(p.chunks) == cap(p.chunks) {
-			continue
+		if f.wants(p, s) {
+			s.lane = l
+			into = append(into, asked{p, s, s.epoch})
 		}
-		if !s.until.IsZero() && time.Now().Before(s.until) {
-			continue
-		}
-		s.lane = l
-		into = append(into, asked{p, s, s.epoch})
 	}
 	return into
+}
+
+// unreachable ends what l was dialing for.
+func (f *fetcher) unreachable(l *lane, err error) {
+	f.mu.Lock()
+	list := f.claim(l, nil)
+	f.mu.Unlock()
+	f.fail(list, err, false)
 }
 
 // fail ends the subscriptions of a fetch, and reports the connection

@@ -5,25 +5,22 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"time"
 
 	"github.com/IBM/sarama"
-
-	"github.com/brokermap/brokermap/brokers"
 )
 
 // lane is one of a fetcher's goroutines with its connection.
 type lane struct {
+	*link
 	fetcher *fetcher
-	conn    *brokers.Conn
 	wake    chan struct{} // there may be something to fetch
 	busy    bool          // a fetch is on its way; the fetcher's mu guards it
 	dialing bool          // it waits for the connection first; likewise
-	tap     *tap          // of the present connection
 
 	// Of the lane's goroutine, which stores connected with the fetcher's mu held.
 	connected bool
-	since     time.Time   // when the present connection brought its first answer; zero: it has not
 	pass      bool        // sarama decodes the answers
 	late      *time.Timer // calls fetcher.overdue
 	out       []outOfRange
@@ -36,9 +33,8 @@ const trustAfter = 100 * time.Millisecond
 // lateAgain is how often a broker that is late has its partitions looked up.
 const lateAgain = fastBackoff
 
-func newLane(f *fetcher, broker *sarama.Broker) *lane {
-	l := &lane{fetcher: f, wake: make(chan struct{}, 1)}
-	l.conn = brokers.NewConn(brokers.ConnConfig{Client: f.core.conf, Wrap: l.wrap}, broker)
+func newLane(f *fetcher, k *link) *lane {
+	l := &lane{link: k, fetcher: f, wake: make(chan struct{}, 1), connected: k.tap != nil}
 	l.late = time.AfterFunc(time.Hour, func() {
 		select {
 		case <-f.stopping:
@@ -50,12 +46,6 @@ func newLane(f *fetcher, broker *sarama.Broker) *lane {
 	})
 	l.late.Stop()
 	return l
-}
-
-// wrap is called with a new connection, by the goroutine that dials.
-func (l *lane) wrap(c net.Conn) net.Conn {
-	l.tap = newTap(c, l.fetcher.core.conf.Net.ReadTimeout, l.fetcher.core.buffers)
-	return l.tap
 }
 
 func (l *lane) nudge() {
@@ -77,7 +67,12 @@ func (l *lane) run() {
 		default:
 		}
 		var wait time.Duration
-		if list, wait = f.gather(l, list); len(list) == 0 {
+		var dial bool
+		if list, wait, dial = f.gather(l, list); dial {
+			l.dial()
+			continue
+		}
+		if len(list) == 0 {
 			if wait > 0 {
 				l.rest(wait)
 				continue
@@ -89,15 +84,14 @@ func (l *lane) run() {
 			case <-f.stopping:
 				return
 			case <-l.wake:
+				// Who wants something is seldom alone, and the scheduler would have this
+				// goroutine run before the others: let them, so that one fetch is for all.
+				runtime.Gosched()
 			}
 			continue
 		}
 		l.late.Reset(wait + f.core.cfg.Patience)
-		list, err := l.connect(list)
-		var a *answer
-		if err == nil {
-			a, err = l.fetch(list, wait)
-		}
+		a, err := l.fetch(list, wait)
 		l.late.Stop()
 		if err != nil {
 			again := broke(err) && !l.since.IsZero() && time.Since(l.since) > trustAfter
@@ -134,15 +128,22 @@ func (l *lane) rest(d time.Duration) {
 	}
 }
 
-// connect returns when l is connected, with what it is to fetch: list, and what
-// came while it dialed. A broker that has just started takes its time for that, and
-// once more for its first fetch.
-func (l *lane) connect(list []asked) ([]asked, error) {
-	if l.connected {
-		return list, nil
-	}
+// dial connects. A broker that has just started takes its time for that, and once
+// more for its first fetch: that is for all that is there by then.
+func (l *lane) dial() {
+	l.late.Reset(l.fetcher.core.cfg.Patience)
 	err := l.conn.Connect()
-	return l.fetcher.dialed(l, list, err == nil), err
+	l.late.Stop()
+	if err == nil {
+		l.fetcher.dialed(l)
+		return
+	}
+	l.disconnect()
+	select {
+	case <-l.fetcher.stopping: // that was Stop's interrupt
+	default:
+		l.fetcher.unreachable(l, err)
+	}
 }
 
 func (l *lane) disconnect() {
@@ -155,7 +156,16 @@ func (l *lane) disconnect() {
 
 // fetch makes one request.
 func (l *lane) fetch(list []asked, wait time.Duration) (*answer, error) {
-	conf := l.fetcher.core.conf
+	r := fetchRequest(l.core.conf, wait)
+	for _, a := range list {
+		r.AddBlock(a.partition.topic, a.partition.id, a.subscription.at.offset, a.subscription.at.size, a.epoch)
+	}
+	l.tap.pass = l.pass
+	return l.link.fetch(r)
+}
+
+// fetchRequest returns a request without partitions, parked for up to wait.
+func fetchRequest(conf *sarama.Config, wait time.Duration) *sarama.FetchRequest {
 	r := &sarama.FetchRequest{
 		Version:     fetchVersion(conf.Version),
 		MinBytes:    conf.Consumer.Fetch.Min,
@@ -173,22 +183,7 @@ func (l *lane) fetch(list []asked, wait time.Duration) (*answer, error) {
 	if r.Version >= 11 {
 		r.RackID = conf.RackID
 	}
-	for _, a := range list {
-		r.AddBlock(a.partition.topic, a.partition.id, a.subscription.at.offset, a.subscription.at.size, a.epoch)
-	}
-	l.tap.pass = l.pass
-	response, err := l.conn.Broker().Fetch(r)
-	if err != nil {
-		return nil, err
-	}
-	a := &l.tap.answer
-	if !l.tap.taken {
-		a = translate(response)
-	}
-	if a.err != sarama.ErrNoError {
-		return nil, a.err
-	}
-	return a, nil
+	return r
 }
 
 // fetchVersion is what sarama's Consumer uses.

@@ -73,6 +73,8 @@ type tap struct {
 	stub        []byte // of the answer without partitions, what sarama has not read
 	taken       bool   // answer is of the last request
 	pass        bool   // nothing is kept any more
+
+	watching chan struct{} // closed when nobody watches; nil: it was not watched
 }
 
 func newTap(conn net.Conn, patience time.Duration, b *buffers) *tap {
@@ -92,6 +94,10 @@ func (t *tap) Write(b []byte) (int, error) {
 
 // Read returns what sarama is to see.
 func (t *tap) Read(b []byte) (int, error) {
+	if t.watching != nil {
+		<-t.watching
+		t.watching = nil
+	}
 	if t.armed {
 		t.armed = false
 		if err := t.keep(); err != nil {
@@ -106,6 +112,19 @@ func (t *tap) Read(b []byte) (int, error) {
 		return n, nil
 	}
 	return t.in.Read(b)
+}
+
+// watch returns a channel that is closed when the connection is lost, or else with
+// the next answer. No request may be on its way.
+func (t *tap) watch() <-chan struct{} {
+	watching := make(chan struct{})
+	t.watching = watching
+	_ = t.SetReadDeadline(time.Time{}) // the last answer's
+	go func() {
+		defer close(watching)
+		_, _ = t.in.Peek(1)
+	}()
+	return watching
 }
 
 // stub appends an answer to a Fetch request that has no partitions.
