@@ -158,7 +158,7 @@ shows: while one of its executors takes long to start or stop, it serves nobody,
 
 Targets met: %d, missed: %d.
 `, or(res.config["cpu"], "unknown processor"), or(res.config["cores"], "?"), or(res.config["go"], "Go"), res.config["goos"], res.config["goarch"],
-		times(res.rounds), met, missed)
+		times(res.runs()), met, missed)
 	if load, err := strconv.ParseFloat(res.config["load"], 64); err == nil && load > 0.5 {
 		fmt.Fprintf(&w, "**Other programs were running** (load average %g when it began): these figures are rough.\n", load)
 	}
@@ -224,11 +224,14 @@ func digits(v float64) string {
 	return fmt.Sprintf("%.2f", v)
 }
 
-func times(n int) string {
-	if n == 1 {
+func times(least, most int) string {
+	switch {
+	case least < most:
+		return fmt.Sprintf("%d to %d times", least, most)
+	case most == 1:
 		return "once"
 	}
-	return fmt.Sprintf("%d times", n)
+	return fmt.Sprintf("%d times", most)
 }
 
 func or(s, alternative string) string {

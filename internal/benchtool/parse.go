@@ -82,6 +82,16 @@ func (res *results) add(name, unit string, v float64) {
 	res.values[s] = vs
 }
 
+// runs returns how often the benchmarks ran, the least and the most.
+func (res *results) runs() (least, most int) {
+	least = math.MaxInt
+	for _, vs := range res.values {
+		n := len(sampleOf(vs))
+		least, most = min(least, n), max(most, n)
+	}
+	return least, most
+}
+
 // trimProcs takes the number of processors from the end of a name.
 func trimProcs(name string) string {
 	if i := strings.LastIndexByte(name, '-'); i >= 0 {

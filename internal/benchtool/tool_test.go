@@ -53,6 +53,9 @@ func TestRatiosAreOfOneRound(t *testing.T) {
 	if res.config["cpu"] != "Some Processor" || res.rounds != 2 {
 		t.Errorf("config %v, %d rounds", res.config, res.rounds)
 	}
+	if got := times(res.runs()); got != "1 to 2 times" {
+		t.Errorf("they ran %s, want 1 to 2 times", got)
+	}
 }
 
 func TestQuantile(t *testing.T) {
