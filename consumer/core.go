@@ -60,7 +60,7 @@ func newCore(client sarama.Client, cfg Config) (*core, error) {
 		fetched:  make(map[int32]*atomic.Int64),
 		closing:  make(chan struct{}),
 	}
-	c.standbys.core = c
+	c.standbys.core, c.standbys.most = c, standbyMost
 	c.cluster = brokers.NewCluster(c.conf, c.seeds)
 	c.leaders = brokers.NewLeaders(brokers.LeadersConfig{Cluster: c.cluster, Spawn: c.spawn, Check: c.check, Addr: c.addr, Moved: c.moved})
 	c.mapper, err = mapper.Spawn(mapper.Config{Backoff: cfg.Backoff, Logger: cfg.Logger}, c.leaders)

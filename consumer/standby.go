@@ -12,12 +12,13 @@ import (
 )
 
 // standbys keeps connections ready to each broker that partitions were fetched
-// from and are not now, one for each lane. It may be a broker that restarts, and soon leads again:
-// then it is slow to take a connection and slow to answer the first fetch, and
-// all that time its partitions would stand still. The methods may be called
-// concurrently.
+// from and are not now, one for each lane. It may be a broker that restarts, and
+// soon leads again: then it is slow to take a connection and slow to answer the
+// first fetch, and all that time its partitions would stand still. The methods may
+// be called concurrently.
 type standbys struct {
 	core    *core
+	most    time.Duration // standbyMost
 	running sync.WaitGroup
 
 	mu     sync.Mutex
@@ -49,6 +50,7 @@ type standby struct {
 	all  *standbys
 	node node
 	over chan struct{} // closed by end
+	late *time.Timer   // calls giveUp
 
 	// Guarded by the standbys' mu; taken does not change once over is closed.
 	links [2]*link // being made, or ready; nil: none
@@ -68,6 +70,7 @@ func (s *standbys) begin(n node) {
 		s.nodes = make(map[node]*standby)
 	}
 	b := &standby{all: s, node: n, over: make(chan struct{})}
+	b.late = time.AfterFunc(s.most, b.giveUp)
 	s.nodes[n] = b
 	s.running.Go(b.run)
 }
@@ -139,8 +142,7 @@ func (b *standby) set(links [2]*link, ready bool) bool {
 
 // run is the goroutine of b.
 func (b *standby) run() {
-	late := time.AfterFunc(standbyMost, b.giveUp)
-	defer late.Stop()
+	defer b.late.Stop()
 	for pause := standbyLeast; ; pause = min(2*pause, standbyPace) {
 		var links [2]*link
 		for i := range links {

@@ -127,14 +127,17 @@ func TestStandbyThatBreaksIsReplaced(t *testing.T) {
 	}
 }
 
-// None is kept where nothing is consumed, and Close leaves none, whatever the
-// broker does: it is ready, refuses, or is silent.
+// None is kept where nothing is consumed, nor for longer than standbyMost, and Close
+// leaves none, whatever the broker does: it is ready, refuses, or is silent.
 func TestStandbyEnds(t *testing.T) {
-	for _, name := range []string{"ready", "dead", "silent", "unused"} {
+	for _, name := range []string{"ready", "dead", "silent", "unused", "late"} {
 		t.Run(name, func(t *testing.T) {
 			cluster, client := start(t, 1)
 			ours := open(t, client, Config{})
 			c := coreOf(ours)
+			if name == "late" {
+				c.standbys.most = 2 * time.Second
+			}
 			pc := consume(t, ours, 0, sarama.OffsetOldest)
 			leads(t, cluster, c, 0, 1)
 			kept := standsBy(t, c, 0, true)
@@ -152,6 +155,8 @@ func TestStandbyEnds(t *testing.T) {
 					t.Fatal(err)
 				}
 				<-kept.tap.watching
+			case "late":
+				standsBy(t, c, 0, false)
 			case "unused":
 				if err := pc.Close(); err != nil {
 					t.Error(err)
