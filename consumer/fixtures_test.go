@@ -10,17 +10,24 @@ import (
 	"github.com/brokermap/brokermap/internal/kafkatest"
 )
 
-// onFetch has do see every Fetch request, with the broker that it is for. What do
-// returns is the answer; nil has the broker answer.
+// onFetch has do see every Fetch request but those of standbys, with the broker that
+// it is for. What do returns is the answer; nil has the broker answer.
 func onFetch(cluster *kafkatest.Cluster, do func(broker int32, r *kmsg.FetchRequest) *kmsg.FetchResponse) {
 	fake := cluster.Fake()
 	fake.ControlKey(fetchKey, func(r kmsg.Request) (kmsg.Response, error, bool) {
 		fake.KeepControl()
-		if answer := do(fake.CurrentNode(), r.(*kmsg.FetchRequest)); answer != nil {
-			return answer, nil, true
+		if fetch := r.(*kmsg.FetchRequest); !warming(fetch) {
+			if answer := do(fake.CurrentNode(), fetch); answer != nil {
+				return answer, nil, true
+			}
 		}
 		return nil, nil, false
 	})
+}
+
+// warming says that a request is of link.warm.
+func warming(r *kmsg.FetchRequest) bool {
+	return r.MaxWaitMillis == 0 && len(r.Topics) == 1 && len(r.Topics[0].Partitions) == 1 && r.Topics[0].Partitions[0].PartitionMaxBytes == 1
 }
 
 // answerTo makes an answer that has for each partition what fill says.
