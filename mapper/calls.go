@@ -33,6 +33,30 @@ type asked struct {
 	attempt int32 // for the log
 }
 
+// launch runs a call on a goroutine of its own.
+func (l *loop) launch(call func()) {
+	l.launched = true
+	l.m.calls.Go(func() {
+		select {
+		case l.begun <- struct{}{}:
+		default:
+		}
+		call()
+	})
+}
+
+// giveWay has a call that was launched in this pass begin. It is next in line on
+// this processor, and as long as callers give the mapper's goroutine no rest and
+// the others are busy, it would stay there. This is no yield, which would put the
+// mapper's goroutine behind all that can run: the call that begins makes it the
+// next in line.
+func (l *loop) giveWay() {
+	if l.launched {
+		l.launched = false
+		<-l.begun // of those launched each has left it, or found it there, or is going to
+	}
+}
+
 func (m *T) post(r *result) {
 	m.results.push(r)
 	m.ring.Wake()

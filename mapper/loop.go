@@ -16,7 +16,10 @@ type loop struct {
 	m       *T
 	machine *assign.Machine
 	now     assign.Time
-	async   func(func()) // runs a call that may wait
+	async   func(func()) // runs a call that may wait: launch
+
+	launched bool          // a call, in this pass
+	begun    chan struct{} // has room for one: a launched call has begun
 
 	// By handle; nil where the handle is free.
 	workers   []*workerEntry
@@ -55,12 +58,13 @@ const (
 func newLoop(m *T) *loop {
 	l := &loop{
 		m:           m,
-		async:       m.calls.Go,
+		begun:       make(chan struct{}, 1),
 		connHandles: make(map[*sarama.Broker]assign.Conn),
 		hints:       make([]*workerEntry, 256),
 		timer:       time.NewTimer(time.Hour),
 		idle:        true,
 	}
+	l.async = l.launch
 	m.idle.Store(1)
 	m.trace.open(l)
 	l.timer.Stop()
@@ -82,6 +86,7 @@ func (l *loop) run() {
 		// Before looking: once the gate is empty, all there will ever be is there.
 		empty := l.m.gate.empty()
 		l.pass()
+		l.giveWay()
 		l.m.counters.publish(l)
 		if calls, quiet := l.machine.Quiet(); quiet {
 			if empty {

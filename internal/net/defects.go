@@ -132,7 +132,7 @@ var defects = []defect{
 	{Name: "ring: a push does not wake", By: "explorer", File: "internal/ringbuf/ring.go",
 		Old: "\t\t\tr.Wake()\n", New: ""},
 	{Name: "ring: overtakes the consumer by one", By: "explorer", File: "internal/ringbuf/ring.go",
-		Old: "r.beyond(pos) > int64(r.mask)", New: "r.beyond(pos) > int64(r.mask)+1"},
+		Old: "ahead > int64(r.mask)", New: "ahead > int64(r.mask)+1"},
 	{Name: "ring: publishes before it writes", By: "explorer", File: "internal/ringbuf/ring.go",
 		Old: "c.val.Set(v)\n\t\t\tc.seq.Store(pos)", New: "c.seq.Store(pos)\n\t\t\tc.val.Set(v)"},
 	{Name: "count: closes without compare-and-swap", By: "explorer", File: "internal/refcount/refcount.go",

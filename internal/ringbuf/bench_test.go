@@ -13,14 +13,17 @@ import (
 )
 
 // The benchmarks run every implementation side by side; only ratios within one
-// run mean something. On two cores of an x86-64 server (AMD EPYC, Go 1.26,
-// -benchtime 20ms, median of 7 processes) an item cost the ring 10-14 ns, a
-// channel 2.8-3.6 times that, xsync's MPMC queue 1.6-2.3 times and its UMPSC
-// queue 2.2-5 times, at 1 to 64 producers.
+// run mean something. docs/benchmarks.md has them.
 
 const (
 	benchCapacity = 1024
 	benchBatch    = 256
+	// benchRun is after how many items a consumer of a bounded queue that finds
+	// none gives way once before it parks: producers who share its processor then
+	// fill the queue, and with fewer the first of them would wake it for one item.
+	// With 64 producers that makes the ring three to four times as fast, and
+	// xsync's up to twice.
+	benchRun = 64
 )
 
 // queue is what a benchmark drives. Its loops are methods, not its single
@@ -90,10 +93,17 @@ func (q oursQueue) produce(n int) {
 }
 
 func (q oursQueue) consume(n int) {
+	run := 0
 	for n > 0 {
 		k := q.r.Drain(q.buf)
 		q.p.taken()
+		run += k
 		if k == 0 {
+			if run >= benchRun {
+				run = 0
+				runtime.Gosched()
+				continue
+			}
 			q.r.Arm()
 			if k = q.r.Drain(q.buf); k == 0 {
 				q.r.Wait(nil)
@@ -155,12 +165,19 @@ func (q mpmcQueue) produce(n int) {
 }
 
 func (q mpmcQueue) consume(n int) {
+	run := 0
 	for i := 0; n > 0; i++ {
 		_, ok := q.q.TryDequeue()
 		if !ok || i%benchBatch == 0 {
 			q.p.taken()
 		}
+		run++
 		if !ok {
+			if run > benchRun {
+				run = 0
+				runtime.Gosched()
+				continue
+			}
 			q.parked.Store(1)
 			if _, ok = q.q.TryDequeue(); !ok {
 				<-q.token

@@ -52,6 +52,21 @@ func (e *ends) Wake() {
 	}
 }
 
+// hurryMask has each 64th item that is pushed after the ring was empty hurry the
+// consumer.
+const hurryMask = 64 - 1
+
+// hurry has a consumer that was woken, and has not run since, run sooner. Who is
+// woken is next in line on the processor of who wakes; while that one goes on
+// pushing, an idle processor takes him from there only after a sleep of 3 us in
+// the scheduler, which takes 50 or more. A goroutine that starts takes his place,
+// and from the queue behind it he is taken at once.
+func (e *ends) hurry() {
+	if e.parked.Load() != 0 {
+		go func() {}()
+	}
+}
+
 // Arm announces that the consumer is about to park: from here on each Push and
 // each Wake leaves a token. The consumer must look at all its sources once more,
 // Drain until it returns 0 included, and then call Disarm if it found work, or

@@ -38,20 +38,20 @@ func TestMutants(t *testing.T) {
 		{
 			Name: "takes a tail that is out of date for a full ring",
 			File: "ring.go",
-			Old:  "r.beyond(pos) > int64(r.mask)",
-			New:  "uint64(r.beyond(pos)) > r.mask",
+			Old:  "ahead > int64(r.mask)",
+			New:  "uint64(ahead) > r.mask",
 		},
 		{
 			Name: "overtakes the consumer by one",
 			File: "ring.go",
-			Old:  "r.beyond(pos) > int64(r.mask)",
-			New:  "r.beyond(pos) > int64(r.mask)+1",
+			Old:  "ahead > int64(r.mask)",
+			New:  "ahead > int64(r.mask)+1",
 		},
 		{
 			Name: "full one too early",
 			File: "ring.go",
-			Old:  "r.beyond(pos) > int64(r.mask)",
-			New:  "r.beyond(pos) >= int64(r.mask)",
+			Old:  "ahead > int64(r.mask)",
+			New:  "ahead >= int64(r.mask)",
 		},
 		{
 			Name: "cells of the first lap look published",
@@ -74,8 +74,8 @@ func TestMutants(t *testing.T) {
 		{
 			Name: "the producer that clears the flag wakes, and no other",
 			File: "ends.go",
-			Old:  "if e.parked.Load() != 0 {",
-			New:  "if e.parked.CompareAndSwap(1, 0) {",
+			Old:  "if e.parked.Load() != 0 {\n\t\te.signal",
+			New:  "if e.parked.CompareAndSwap(1, 0) {\n\t\te.signal",
 		},
 		{
 			Name: "does not arm",

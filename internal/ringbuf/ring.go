@@ -118,13 +118,16 @@ func (r *Ring[T]) Cap() int { return len(r.cells) }
 // lock-free but for the wake-up of a consumer that is parked and has no token
 // yet, which takes the lock of a one-element channel, held for the few
 // instructions of a send or receive, and readies the goroutine. Once the token
-// is there, Push looks at it without the lock.
+// is there, Push looks at it without the lock. While the consumer is being woken
+// each 64th Push starts an empty goroutine, see hurry, for which the runtime may
+// take the locks of its scheduler and of its list of idle goroutines.
 func (r *Ring[T]) Push(v T) bool {
 	for {
 		pos := r.tail.Load()
 		// Signed: gate may have passed a pos that is out of date by now. The
 		// claim then fails; taking it for a full ring would be wrong.
-		if r.beyond(pos) > int64(r.mask) {
+		ahead := r.beyond(pos)
+		if ahead > int64(r.mask) {
 			return false
 		}
 		if r.claim(pos) {
@@ -132,6 +135,9 @@ func (r *Ring[T]) Push(v T) bool {
 			c.val.Set(v)
 			c.seq.Store(pos) // publishes v; before the look at parked
 			r.Wake()
+			if ahead&hurryMask == hurryMask {
+				r.hurry()
+			}
 			return true
 		}
 	}
