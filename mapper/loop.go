@@ -30,8 +30,7 @@ type loop struct {
 	freeExecutors []assign.Executor
 	freeConns     []assign.Conn
 	connHandles   map[*sarama.Broker]assign.Conn
-	lastConn      *sarama.Broker // the latest key looked up, and its handle
-	lastHandle    assign.Conn
+	recent        recentConns
 
 	fresh   *node[*workerEntry] // taken from the stack and not yet looked at
 	follows []assign.Event      // what performing has led to, not yet stepped through
@@ -344,10 +343,7 @@ func (l *loop) perform(f assign.Effect) {
 		*e.Value.handle() = noHandle
 		l.retire(e)
 	case assign.ForgetConn:
-		delete(l.connHandles, l.conns[f.Conn])
-		l.conns[f.Conn] = nil
-		l.freeConns = append(l.freeConns, f.Conn)
-		l.lastConn = nil
+		l.forgetConn(f.Conn)
 	}
 }
 
@@ -376,24 +372,6 @@ func (l *loop) send(w assign.Worker, x assign.Executor) {
 		l.logFull(l.workers[w])
 		l.follows = append(l.follows, assign.Event{Kind: assign.SendFailed, Worker: w})
 	}
-}
-
-// connHandle returns the handle of a connection.
-func (l *loop) connHandle(b *sarama.Broker) assign.Conn {
-	if b == l.lastConn {
-		return l.lastHandle
-	}
-	c, ok := l.connHandles[b]
-	if !ok {
-		c = take(&l.freeConns, len(l.conns))
-		if int(c) == len(l.conns) {
-			l.conns = append(l.conns, nil)
-		}
-		l.conns[c] = b
-		l.connHandles[b] = c
-	}
-	l.lastConn, l.lastHandle = b, c
-	return c
 }
 
 // take returns a free handle, or the next new one.

@@ -52,9 +52,13 @@ func (e *ends) Wake() {
 	}
 }
 
-// hurryMask has each 64th item that is pushed after the ring was empty hurry the
-// consumer.
-const hurryMask = 64 - 1
+// The consumer is hurried by who pushes an item when hurryFirst are there that it
+// has not taken, or as many and a multiple of hurryEach: bursts of up to hurryFirst
+// are over before it would make a difference.
+const (
+	hurryFirst = 32
+	hurryEach  = 64
+)
 
 // hurry has a consumer that was woken, and has not run since, run sooner. Who is
 // woken is next in line on the processor of who wakes; while that one goes on

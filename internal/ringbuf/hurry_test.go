@@ -10,20 +10,21 @@ import (
 	"github.com/brokermap/brokermap/internal/ringbuf"
 )
 
-// A consumer that is being woken is hurried by the 64th item that it has slept
-// through, the 128th and so on; one that is awake by none.
+// A consumer that is being woken is hurried by the 33rd item that it has slept
+// through, the 97th and so on; one that is awake by none.
 func TestHurry(t *testing.T) {
 	for _, c := range []struct {
 		items, before int // pushed, and taken before
 		armed         bool
 		want          uint64
 	}{
-		{items: 63, armed: true, want: 0},
-		{items: 64, armed: true, want: 1},
-		{items: 200, armed: true, want: 3},
-		{items: 200, armed: false, want: 0},
-		{before: 40, items: 63, armed: true, want: 0},
-		{before: 40, items: 64, armed: true, want: 1},
+		{items: 32, armed: true, want: 0},
+		{items: 33, armed: true, want: 1},
+		{items: 96, armed: true, want: 1},
+		{items: 97, armed: true, want: 2},
+		{items: 97, armed: false, want: 0},
+		{before: 40, items: 32, armed: true, want: 0},
+		{before: 40, items: 33, armed: true, want: 1},
 		{items: 5000, armed: true, want: 256 / 64}, // of a full ring, once each
 	} {
 		t.Run(fmt.Sprintf("%+v", c), func(t *testing.T) {

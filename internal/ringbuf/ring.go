@@ -119,8 +119,9 @@ func (r *Ring[T]) Cap() int { return len(r.cells) }
 // yet, which takes the lock of a one-element channel, held for the few
 // instructions of a send or receive, and readies the goroutine. Once the token
 // is there, Push looks at it without the lock. While the consumer is being woken
-// each 64th Push starts an empty goroutine, see hurry, for which the runtime may
-// take the locks of its scheduler and of its list of idle goroutines.
+// the 33rd Push, and each 64th after that, starts an empty goroutine, see hurry, for
+// which the runtime may take the locks of its scheduler and of its list of idle
+// goroutines.
 func (r *Ring[T]) Push(v T) bool {
 	for {
 		pos := r.tail.Load()
@@ -135,7 +136,7 @@ func (r *Ring[T]) Push(v T) bool {
 			c.val.Set(v)
 			c.seq.Store(pos) // publishes v; before the look at parked
 			r.Wake()
-			if ahead&hurryMask == hurryMask {
+			if ahead&(hurryEach-1) == hurryFirst {
 				r.hurry()
 			}
 			return true
