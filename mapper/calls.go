@@ -35,7 +35,13 @@ type asked struct {
 
 // launch runs a call on a goroutine of its own.
 func (l *loop) launch(call func()) {
-	l.launched = true
+	if !l.launched {
+		l.launched = true
+		select {
+		case <-l.begun: // of a call that was launched before
+		default:
+		}
+	}
 	l.m.calls.Go(func() {
 		select {
 		case l.begun <- struct{}{}:
@@ -45,11 +51,12 @@ func (l *loop) launch(call func()) {
 	})
 }
 
-// giveWay has a call that was launched in this pass begin. It is next in line on
-// this processor, and as long as callers give the mapper's goroutine no rest and
-// the others are busy, it would stay there. This is no yield, which would put the
-// mapper's goroutine behind all that can run: the call that begins makes it the
-// next in line.
+// giveWay has a call begin that was launched since the last time. The latest is
+// next in line on this processor, and as long as callers give the mapper's goroutine
+// no rest and the other processors are busy, it would stay there. This is no yield,
+// which would put the mapper's goroutine behind all that can run: the call that
+// begins makes it the next in line, so it goes on when that call waits for something,
+// or an idle processor takes it, or with the next time slice, in 10 ms.
 func (l *loop) giveWay() {
 	if l.launched {
 		l.launched = false

@@ -13,20 +13,23 @@ func (m *T) CloseGate() { m.gate.close() }
 func (m *T) EnterGate() { m.gate.enter() }
 func (m *T) LeaveGate() { m.gate.leave() }
 
-// GiveWay does what the mapper's goroutine does in a pass in which calls come up,
-// and after it what after does, and then what it does in a pass in which none do.
-func GiveWay(after func(), calls ...func()) {
+// GiveWay does what the mapper's goroutine does in passes in which calls come up,
+// and after each what after does; and then what it does in one in which none do. It
+// returns when the calls have ended.
+func GiveWay(after func(pass int), passes ...[]func()) {
 	cfg, err := Config{}.withDefaults()
 	if err != nil {
 		panic(err)
 	}
 	m := newMapper(cfg, nil)
 	l := newLoop(m)
-	for _, call := range calls {
-		l.async(call)
+	for i, calls := range passes {
+		for _, call := range calls {
+			l.async(call)
+		}
+		l.giveWay()
+		after(i)
 	}
-	l.giveWay()
-	after()
 	l.giveWay()
 	m.calls.Wait()
 }

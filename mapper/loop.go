@@ -18,7 +18,7 @@ type loop struct {
 	now     assign.Time
 	async   func(func()) // runs a call that may wait: launch
 
-	launched bool          // a call, in this pass
+	launched bool          // a call, since giveWay
 	begun    chan struct{} // has room for one: a launched call has begun
 
 	// By handle; nil where the handle is free.

@@ -16,10 +16,10 @@ import (
 // Like all notifications it never blocks and never waits for another caller or
 // for the mapper. It is lock-free, but for the wake-up of a sleeping mapper, which
 // takes the runtime's lock of a one-element channel for some instructions; and
-// the 33rd notification that finds the mapper woken, but not yet running, and each
-// 64th after that, starts an empty goroutine, which has the scheduler see to the
-// mapper sooner. It may be called from anywhere, resolver and executor callbacks
-// included.
+// the 33rd notification that finds the mapper woken, but not yet running, starts an
+// empty goroutine, which has an idle processor take the mapper sooner: that may take
+// locks of the runtime's scheduler. It may be called from anywhere, resolver and
+// executor callbacks included.
 func (m *T) OnWorkerSpawned(w Worker) {
 	h, ok := m.workers.Hash(w)
 	if !ok {

@@ -52,19 +52,17 @@ func (e *ends) Wake() {
 	}
 }
 
-// The consumer is hurried by who pushes an item when hurryFirst are there that it
-// has not taken, or as many and a multiple of hurryEach: bursts of up to hurryFirst
-// are over before it would make a difference.
-const (
-	hurryFirst = 32
-	hurryEach  = 64
-)
+// hurryAt is how many items there are, not freed, when the next one hurries the
+// consumer: smaller bursts are over before it would help.
+const hurryAt = 32
 
 // hurry has a consumer that was woken, and has not run since, run sooner. Who is
-// woken is next in line on the processor of who wakes; while that one goes on
-// pushing, an idle processor takes him from there only after a sleep of 3 us in
-// the scheduler, which takes 50 or more. A goroutine that starts takes his place,
-// and from the queue behind it he is taken at once.
+// woken is next in line on the processor of who wakes. While that one goes on
+// pushing, an idle processor takes it from there only after a sleep of 3 us in
+// the scheduler, which takes 50 or more. A goroutine that starts takes its place,
+// and pushes it to the end of that processor's queue, from where an idle one takes
+// it at once. Where none is idle it must wait for that queue: the price of a burst
+// from one goroutine in a busy process.
 func (e *ends) hurry() {
 	if e.parked.Load() != 0 {
 		go func() {}()

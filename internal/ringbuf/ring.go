@@ -118,10 +118,10 @@ func (r *Ring[T]) Cap() int { return len(r.cells) }
 // lock-free but for the wake-up of a consumer that is parked and has no token
 // yet, which takes the lock of a one-element channel, held for the few
 // instructions of a send or receive, and readies the goroutine. Once the token
-// is there, Push looks at it without the lock. While the consumer is being woken
-// the 33rd Push, and each 64th after that, starts an empty goroutine, see hurry, for
-// which the runtime may take the locks of its scheduler and of its list of idle
-// goroutines.
+// is there, Push looks at it without the lock. The 33rd item that is pushed while
+// the consumer is being woken starts an empty goroutine, see hurry: the runtime may
+// take the locks of its scheduler for that, and of its list of goroutines to use
+// again, and allocates one where the list is empty.
 func (r *Ring[T]) Push(v T) bool {
 	for {
 		pos := r.tail.Load()
@@ -136,7 +136,7 @@ func (r *Ring[T]) Push(v T) bool {
 			c.val.Set(v)
 			c.seq.Store(pos) // publishes v; before the look at parked
 			r.Wake()
-			if ahead&(hurryEach-1) == hurryFirst {
+			if ahead == hurryAt {
 				r.hurry()
 			}
 			return true
