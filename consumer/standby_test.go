@@ -180,7 +180,7 @@ func TestStandbyIsNotForThoseWhoAreRefused(t *testing.T) {
 	var refuse atomic.Bool
 	cluster, client := start(t, 1, func(conf *sarama.Config) {
 		conf.Net.Proxy.Enable = true
-		conf.Net.Proxy.Dialer = dialerFunc(func(network, addr string) (net.Conn, error) {
+		conf.Net.Proxy.Dialer = dialFunc(func(network, addr string) (net.Conn, error) {
 			if refuse.Load() {
 				return nil, sarama.ErrSASLAuthenticationFailed
 			}
@@ -197,10 +197,6 @@ func TestStandbyIsNotForThoseWhoAreRefused(t *testing.T) {
 	standsBy(t, c, 0, false) // and not only after standbyMost
 }
 
-type dialerFunc func(network, addr string) (net.Conn, error)
-
-func (f dialerFunc) Dial(network, addr string) (net.Conn, error) { return f(network, addr) }
-
 // While the second connection to a broker is being made the first one fetches what
 // there is.
 func TestDialingHoldsNobodyUp(t *testing.T) {
@@ -208,7 +204,7 @@ func TestDialingHoldsNobodyUp(t *testing.T) {
 	released := make(chan struct{})
 	cluster, client := start(t, 2, func(conf *sarama.Config) {
 		conf.Net.Proxy.Enable = true
-		conf.Net.Proxy.Dialer = dialerFunc(func(network, addr string) (net.Conn, error) {
+		conf.Net.Proxy.Dialer = dialFunc(func(network, addr string) (net.Conn, error) {
 			if hang.Load() {
 				<-released
 			}
