@@ -46,8 +46,8 @@ func TestMutants(t *testing.T) {
 	}, {
 		Name: "fills a table to the last cell",
 		File: "table.go",
-		Old:  "limit: uint32(n - (n+3)/4)",
-		New:  "limit: uint32(n)",
+		Old:  "t.limit = uint32(n - (n+3)/4)",
+		New:  "t.limit = uint32(n)",
 	}, {
 		Name: "replaces a table by one with no room",
 		File: "table.go",

@@ -107,13 +107,46 @@ type table struct {
 	next atomicx.Pointer[table]
 }
 
-func newTable(n int) *table {
-	return &table{
-		mask:  uint64(n - 1),
-		cells: make([]cell, n),
-		shift: uint8(64 - bits.TrailingZeros(uint(n))),
-		limit: uint32(n - (n+3)/4),
+// A small table is one object with its cells, which begin where its own cache line
+// ends: among up to some thousand entries the allocations are a good part of what an
+// insert costs.
+type (
+	table4 struct {
+		table
+		own [4]cell
 	}
+	table8 struct {
+		table
+		own [8]cell
+	}
+	table16 struct {
+		table
+		own [16]cell
+	}
+)
+
+func newTable(n int) *table {
+	var t *table
+	switch n {
+	case 4:
+		s := new(table4)
+		t = &s.table
+		t.cells = s.own[:]
+	case 8:
+		s := new(table8)
+		t = &s.table
+		t.cells = s.own[:]
+	case 16:
+		s := new(table16)
+		t = &s.table
+		t.cells = s.own[:]
+	default:
+		t = &table{cells: make([]cell, n)}
+	}
+	t.mask = uint64(n - 1)
+	t.shift = uint8(64 - bits.TrailingZeros(uint(n)))
+	t.limit = uint32(n - (n+3)/4)
+	return t
 }
 
 // home is where the probe for h begins. The bits that choose the shard are the
