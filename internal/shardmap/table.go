@@ -107,9 +107,9 @@ type table struct {
 	next atomicx.Pointer[table]
 }
 
-// A small table is one object with its cells, which begin where its own cache line
-// ends: among up to some thousand entries the allocations are a good part of what an
-// insert costs.
+// A small table is one object with its cells: among up to some thousand entries the
+// allocations are a good part of what an insert costs. On 64-bit machines the cells
+// begin where the table's own cache line ends.
 type (
 	table4 struct {
 		table
