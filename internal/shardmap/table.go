@@ -130,16 +130,13 @@ func newTable(n int) *table {
 	switch n {
 	case 4:
 		s := new(table4)
-		t = &s.table
-		t.cells = s.own[:]
+		t, s.cells = &s.table, s.own[:]
 	case 8:
 		s := new(table8)
-		t = &s.table
-		t.cells = s.own[:]
+		t, s.cells = &s.table, s.own[:]
 	case 16:
 		s := new(table16)
-		t = &s.table
-		t.cells = s.own[:]
+		t, s.cells = &s.table, s.own[:]
 	default:
 		t = &table{cells: make([]cell, n)}
 	}
